@@ -1,0 +1,68 @@
+# Builds and installs the extension, and names the tests and benchmarks. `make help` lists the targets.
+
+# The one list of capabilities, in the order in which one may use another. It gives the objects,
+# the order of the SQL and the regress schedule.
+CAPABILITIES = tenancy priority
+
+EXTENSION = aurora
+MODULE_big = aurora
+DATA = aurora--1.0.sql
+MODULE_DIRS = src src/core src/shared $(addprefix src/,$(CAPABILITIES))
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard $(addsuffix /*.c,$(MODULE_DIRS)))))
+SOURCES_H = $(wildcard $(addsuffix /*.h,$(MODULE_DIRS)))
+
+REGRESS = $(notdir $(basename $(sort $(wildcard sql/*.sql))))
+REGRESS_OPTS = --dbname=aurora_regress
+ISOLATION = $(notdir $(basename $(sort $(wildcard specs/*.spec))))
+ISOLATION_OPTS = --dbname=aurora_isolation
+TAP_TESTS = $(if $(wildcard t/*.pl),1)
+
+PG_CONFIG ?= pg_config
+PG_CPPFLAGS = -I$(srcdir)/src -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(shell $(PG_CONFIG) --includedir)
+PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter $(if $(WERROR),-Werror)
+SHLIB_LINK = -L$(shell $(PG_CONFIG) --libdir) -lpq -lm
+EXTRA_CLEAN = results output_iso tmp_check log regression.diffs regression.out
+
+# Bitcode only serves the inlining of operators into compiled queries; nothing here is one.
+override with_llvm = no
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+$(OBJS): $(SOURCES_H)
+
+.PHONY: help sql check-sql format check-format demo test bench soak
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '  make %-14s %s\n' all 'build the extension' install 'install it' installcheck 'regress, isolation and TAP tests'
+
+SQL_SOURCES = $(foreach c,$(CAPABILITIES),src/$(c)/$(c).sql)
+
+sql: aurora--1.0.sql  ## rebuild aurora--1.0.sql from src/*/*.sql
+
+aurora--1.0.sql: $(SQL_SOURCES) Makefile
+	@sh scripts/join-sql $(SQL_SOURCES) > $@.new && mv $@.new $@
+
+check-sql:  ## fail when aurora--1.0.sql is not what src/*/*.sql give
+	@sh scripts/join-sql $(SQL_SOURCES) | diff -u aurora--1.0.sql -
+
+FORMATTED = $(wildcard $(addsuffix /*.[ch],$(MODULE_DIRS)))
+
+format:  ## format the C files
+	clang-format -i $(FORMATTED)
+
+check-format:  ## fail when a C file is not formatted
+	clang-format --dry-run -Werror $(FORMATTED)
+
+demo:  ## a lead and a hot standby under .aurora/ with a generated company
+	@scripts/demo
+
+test:  ## install what is missing, build, run every check and test
+	@scripts/test
+
+bench:  ## run the benchmarks of bench/ and print their tables
+	@bench/run
+
+soak:  ## long runs with random kills
+	@bench/soak

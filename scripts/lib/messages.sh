@@ -1,0 +1,29 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# What the scripts tell a person: progress and results on standard output, trouble on standard error.
+# "Part" is the name that each line begins with, the script's own by default.
+
+part=${0##*/}
+
+say() {
+    printf '%s: %s\n' "$part" "$*"
+}
+
+warn() {
+    printf '%s: %s\n' "$part" "$*" >&2
+}
+
+die() {
+    warn "$*"
+    exit 1
+}
+
+# Runs a command with its output in the log file $1; a failure shows the end of that log.
+logged() {
+    local log=$1 first status=0
+    shift
+    mkdir -p "${log%/*}"
+    first=$(wc -l 2>/dev/null <"$log") || first=0
+    "$@" >>"$log" 2>&1 </dev/null || status=$?
+    [ "$status" -eq 0 ] || tail -n "+$((first + 1))" "$log" | tail -n 30 >&2
+    return "$status"
+}

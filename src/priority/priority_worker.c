@@ -1,0 +1,5 @@
+#include "priority/priority.h"
+void
+aurora_priority_init(void)
+{
+}

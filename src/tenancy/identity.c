@@ -1,0 +1,482 @@
+/*
+ * Identity: from the role that runs a statement to the principals it stands for.
+ *
+ * The role is the outer one (after SET ROLE, before SECURITY DEFINER). An assumed principal lives
+ * in this file's memory alone, for one transaction, and cannot be changed within it: SQL that is
+ * smuggled into a pooled session cannot become somebody else.
+ */
+#include "tenancy/tenancy.h"
+
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_enum.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "access/htup_details.h"
+
+/* Columns of aurora.company and aurora.principal that are read here, in table order. */
+enum
+{
+	COMPANY_ID = 1,
+	COMPANY_NAME
+};
+enum
+{
+	PRINCIPAL_COMPANY_ID = 1,
+	PRINCIPAL_OWNER,
+	PRINCIPAL_LOGIN_ROLE,
+	PRINCIPAL_TRUST
+};
+
+/* How many owners a hint names. */
+#define OWNER_NAMES_MAX 20
+
+static struct
+{
+	bool active;
+	Oid role;
+	SubTransactionId subxact;
+	AuroraPrincipal principal; /* owner is allocated in TopTransactionContext */
+} assumed;
+
+PG_FUNCTION_INFO_V1(aurora_assume);
+PG_FUNCTION_INFO_V1(aurora_whoami);
+PG_FUNCTION_INFO_V1(aurora_current_owner);
+PG_FUNCTION_INFO_V1(aurora_current_company_id);
+PG_FUNCTION_INFO_V1(aurora_may_see);
+PG_FUNCTION_INFO_V1(aurora_may_manage);
+PG_FUNCTION_INFO_V1(aurora_is_member);
+PG_FUNCTION_INFO_V1(aurora_administers_all);
+PG_FUNCTION_INFO_V1(aurora_caller);
+PG_FUNCTION_INFO_V1(aurora_trust_labels);
+
+static const char *const trust_label[] = {
+#define TRUST_LABEL(symbol, label) [symbol] = label,
+	AURORA_TRUST_LIST(TRUST_LABEL)
+#undef TRUST_LABEL
+};
+
+static AuroraTrust
+trust_from_enum(Oid value)
+{
+	HeapTuple tuple = SearchSysCache1(ENUMOID, ObjectIdGetDatum(value));
+	AuroraTrust trust;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "trust level %u does not exist", value);
+	for (trust = 0; trust < AURORA_TRUST_COUNT; trust++)
+		if (strcmp(trust_label[trust], NameStr(((Form_pg_enum) GETSTRUCT(tuple))->enumlabel)) == 0)
+			break;
+	ReleaseSysCache(tuple);
+	if (trust == AURORA_TRUST_COUNT)
+		elog(ERROR, "trust level %u is unknown", value);
+	return trust;
+}
+
+static bool
+role_has(Oid role, const char *group)
+{
+	Oid group_oid = get_role_oid(group, true);
+
+	return OidIsValid(group_oid) && has_privs_of_role(role, group_oid);
+}
+
+/* ---- the assumed principal ---- */
+
+static void
+forget_at_transaction_end(XactEvent event, void *arg)
+{
+	assumed.active = false;
+}
+
+static void
+forget_at_subtransaction_abort(SubXactEvent event, SubTransactionId my_subid,
+							   SubTransactionId parent_subid, void *arg)
+{
+	if (!assumed.active || assumed.subxact != my_subid)
+		return;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		assumed.active = false;
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+		assumed.subxact = parent_subid;
+}
+
+void
+aurora_tenancy_init(void)
+{
+	RegisterXactCallback(forget_at_transaction_end, NULL);
+	RegisterSubXactCallback(forget_at_subtransaction_abort, NULL);
+}
+
+bool
+aurora_company_find(text *name, Snapshot snapshot, int32 *company_id)
+{
+	AuroraScan scan;
+	ScanKeyData key;
+	bool found;
+
+	ScanKeyInit(&key, COMPANY_NAME, BTEqualStrategyNumber, F_TEXTEQ, PointerGetDatum(name));
+	aurora_scan_open(&scan, "company", "company_name_key", snapshot, 1, &key);
+	found = aurora_scan_next(&scan);
+	if (found)
+		*company_id = DatumGetInt32(scan.values[COMPANY_ID - 1]);
+	aurora_scan_close(&scan);
+	return found;
+}
+
+static bool
+principal_by_owner(int32 company_id, text *owner, Snapshot snapshot, AuroraPrincipal *principal)
+{
+	AuroraScan scan;
+	ScanKeyData key[2];
+	bool found;
+
+	ScanKeyInit(&key[0], PRINCIPAL_COMPANY_ID, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(company_id));
+	ScanKeyInit(&key[1], PRINCIPAL_OWNER, BTEqualStrategyNumber, F_TEXTEQ, PointerGetDatum(owner));
+	aurora_scan_open(&scan, "principal", "principal_pkey", snapshot, 2, key);
+	found = aurora_scan_next(&scan);
+	if (found)
+	{
+		principal->company_id = company_id;
+		principal->owner = text_to_cstring(owner);
+		principal->trust = trust_from_enum(DatumGetObjectId(scan.values[PRINCIPAL_TRUST - 1]));
+	}
+	aurora_scan_close(&scan);
+	return found;
+}
+
+/*
+ * assume(company, owner): the caller stands for this principal until the transaction ends.
+ */
+Datum
+aurora_assume(PG_FUNCTION_ARGS)
+{
+	text *company = PG_GETARG_TEXT_PP(0);
+	text *owner = PG_GETARG_TEXT_PP(1);
+	Snapshot snapshot = GetActiveSnapshot();
+	AuroraPrincipal principal;
+	int32 company_id;
+
+	if (!role_has(GetOuterUserId(), "aurora_gateway"))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied to assume a principal"),
+						errhint("Only members of aurora_gateway may assume a principal.")));
+	if (!aurora_company_find(company, snapshot, &company_id) ||
+		!principal_by_owner(company_id, owner, snapshot, &principal))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("there is no principal \"%s\" in company \"%s\"",
+							   text_to_cstring(owner), text_to_cstring(company)),
+						errhint("An administrator adds one with aurora.add_principal().")));
+	if (assumed.active && (assumed.principal.company_id != company_id ||
+						   strcmp(assumed.principal.owner, principal.owner) != 0))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+						errmsg("this transaction has already assumed another principal"),
+						errhint("Assume once at the start of each transaction.")));
+	if (!assumed.active)
+		assumed.subxact = GetCurrentSubTransactionId();
+	assumed.role = GetOuterUserId();
+	assumed.principal = principal;
+	assumed.principal.owner = MemoryContextStrdup(TopTransactionContext, principal.owner);
+	assumed.active = true;
+	PG_RETURN_VOID();
+}
+
+/* ---- resolving the caller ---- */
+
+static AuroraPrincipal *
+copy_principal(int32 company_id, const char *owner, AuroraTrust trust)
+{
+	AuroraPrincipal *principal = palloc(sizeof(AuroraPrincipal));
+
+	principal->company_id = company_id;
+	principal->owner = pstrdup(owner);
+	principal->trust = trust;
+	return principal;
+}
+
+static List *
+principals_of_role(Oid role, Snapshot snapshot)
+{
+	List *principals = NIL;
+	AuroraScan scan;
+	ScanKeyData key;
+	NameData name;
+
+	namestrcpy(&name, GetUserNameFromId(role, false));
+	ScanKeyInit(&key, PRINCIPAL_LOGIN_ROLE, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&name));
+	aurora_scan_open(&scan, "principal", "principal_login", snapshot, 1, &key);
+	while (aurora_scan_next(&scan))
+	{
+		char *owner = TextDatumGetCString(scan.values[PRINCIPAL_OWNER - 1]);
+
+		principals = lappend(
+			principals,
+			copy_principal(DatumGetInt32(scan.values[PRINCIPAL_COMPANY_ID - 1]), owner,
+						   trust_from_enum(DatumGetObjectId(scan.values[PRINCIPAL_TRUST - 1]))));
+	}
+	aurora_scan_close(&scan);
+	return principals;
+}
+
+AuroraIdentity *
+aurora_identity_get(Snapshot snapshot)
+{
+	AuroraIdentity *identity = palloc0(sizeof(AuroraIdentity));
+	Oid role = GetOuterUserId();
+
+	if (assumed.active)
+	{
+		if (role != assumed.role)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("the role has changed since this transaction assumed a principal"),
+					 errhint("Assume a principal and stay with the role that did.")));
+		identity->assumed = true;
+		identity->principals = list_make1(copy_principal(
+			assumed.principal.company_id, assumed.principal.owner, assumed.principal.trust));
+		return identity;
+	}
+	identity->administers_all = superuser_arg(role) || role_has(role, "aurora_admin");
+	identity->principals = principals_of_role(role, snapshot);
+	return identity;
+}
+
+AuroraPrincipal *
+aurora_identity_in(const AuroraIdentity *identity, int32 company_id)
+{
+	ListCell *cell;
+
+	foreach (cell, identity->principals)
+	{
+		AuroraPrincipal *principal = lfirst(cell);
+
+		if (principal->company_id == company_id)
+			return principal;
+	}
+	return NULL;
+}
+
+bool
+aurora_identity_sees(const AuroraIdentity *identity, int32 company_id, const char *owner)
+{
+	const AuroraPrincipal *principal;
+
+	if (identity->administers_all)
+		return true;
+	principal = aurora_identity_in(identity, company_id);
+	return principal &&
+		   (principal->trust >= AURORA_TRUST_MANAGER || strcmp(principal->owner, owner) == 0);
+}
+
+bool
+aurora_identity_manages(const AuroraIdentity *identity, int32 company_id)
+{
+	const AuroraPrincipal *principal;
+
+	if (identity->administers_all)
+		return true;
+	principal = aurora_identity_in(identity, company_id);
+	return principal && principal->trust >= AURORA_TRUST_ADMIN;
+}
+
+List *
+aurora_identity_companies(const AuroraIdentity *identity, Snapshot snapshot)
+{
+	List *ids = NIL;
+	AuroraScan scan;
+
+	if (!identity->administers_all)
+	{
+		ListCell *cell;
+
+		foreach (cell, identity->principals)
+			ids = lappend_int(ids, ((AuroraPrincipal *) lfirst(cell))->company_id);
+		return ids;
+	}
+	aurora_scan_open(&scan, "company", "company_pkey", snapshot, 0, NULL);
+	while (aurora_scan_next(&scan))
+		ids = lappend_int(ids, DatumGetInt32(scan.values[COMPANY_ID - 1]));
+	aurora_scan_close(&scan);
+	list_sort(ids, list_int_cmp);
+	return ids;
+}
+
+/* ---- owners ---- */
+
+bool
+aurora_principal_exists(int32 company_id, const char *owner, Snapshot snapshot)
+{
+	AuroraPrincipal principal;
+
+	return principal_by_owner(company_id, cstring_to_text(owner), snapshot, &principal);
+}
+
+List *
+aurora_company_owners(int32 company_id, Snapshot snapshot)
+{
+	List *owners = NIL;
+	AuroraScan scan;
+	ScanKeyData key;
+
+	ScanKeyInit(&key, PRINCIPAL_COMPANY_ID, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(company_id));
+	aurora_scan_open(&scan, "principal", "principal_pkey", snapshot, 1, &key);
+	while (aurora_scan_next(&scan))
+		owners = lappend(owners, TextDatumGetCString(scan.values[PRINCIPAL_OWNER - 1]));
+	aurora_scan_close(&scan);
+	return owners;
+}
+
+char *
+aurora_identity_owner_names(const AuroraIdentity *identity, Snapshot snapshot)
+{
+	StringInfoData names;
+	int count = 0;
+	ListCell *company;
+	ListCell *lc;
+
+	initStringInfo(&names);
+	foreach (company, aurora_identity_companies(identity, snapshot))
+	{
+		int32 company_id = lfirst_int(company);
+		AuroraPrincipal *self = aurora_identity_in(identity, company_id);
+
+		if (!identity->administers_all && self->trust < AURORA_TRUST_MANAGER)
+			continue;
+		foreach (lc, aurora_company_owners(company_id, snapshot))
+			if (count++ < OWNER_NAMES_MAX)
+				appendStringInfo(&names, "%s\"%s\"", names.len ? ", " : "", (char *) lfirst(lc));
+	}
+	if (count > OWNER_NAMES_MAX)
+		appendStringInfo(&names, " and %d more", count - OWNER_NAMES_MAX);
+	return count ? names.data : NULL;
+}
+
+/* ---- SQL ---- */
+
+/*
+ * The identity for a function that a policy calls once per row: resolved once for each execution
+ * of the query, since its snapshot and role stay the same.
+ */
+static AuroraIdentity *
+identity_of_call(FunctionCallInfo fcinfo)
+{
+	if (!fcinfo->flinfo->fn_extra)
+	{
+		MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+
+		fcinfo->flinfo->fn_extra = aurora_identity_get(GetActiveSnapshot());
+		MemoryContextSwitchTo(old);
+	}
+	return fcinfo->flinfo->fn_extra;
+}
+
+Datum
+aurora_may_see(PG_FUNCTION_ARGS)
+{
+	AuroraIdentity *identity = identity_of_call(fcinfo);
+	char *owner = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	bool may = aurora_identity_sees(identity, PG_GETARG_INT32(0), owner);
+
+	pfree(owner);
+	PG_RETURN_BOOL(may);
+}
+
+Datum
+aurora_may_manage(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(aurora_identity_manages(identity_of_call(fcinfo), PG_GETARG_INT32(0)));
+}
+
+Datum
+aurora_is_member(PG_FUNCTION_ARGS)
+{
+	AuroraIdentity *identity = identity_of_call(fcinfo);
+
+	PG_RETURN_BOOL(identity->administers_all || aurora_identity_in(identity, PG_GETARG_INT32(0)));
+}
+
+Datum
+aurora_caller(PG_FUNCTION_ARGS)
+{
+	Name name = palloc0(NAMEDATALEN);
+
+	namestrcpy(name, GetUserNameFromId(GetOuterUserId(), false));
+	PG_RETURN_NAME(name);
+}
+
+Datum
+aurora_administers_all(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(aurora_identity_get(GetActiveSnapshot())->administers_all);
+}
+
+Datum
+aurora_current_owner(PG_FUNCTION_ARGS)
+{
+	AuroraIdentity *identity = aurora_identity_get(GetActiveSnapshot());
+
+	if (identity->principals == NIL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(((AuroraPrincipal *) linitial(identity->principals))->owner));
+}
+
+Datum
+aurora_current_company_id(PG_FUNCTION_ARGS)
+{
+	AuroraIdentity *identity = aurora_identity_get(GetActiveSnapshot());
+
+	if (identity->principals == NIL)
+		PG_RETURN_NULL();
+	PG_RETURN_INT32(((AuroraPrincipal *) linitial(identity->principals))->company_id);
+}
+
+/*
+ * whoami(): the caller's principals, a row each.
+ */
+Datum
+aurora_whoami(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	AuroraIdentity *identity;
+	ListCell *cell;
+
+	InitMaterializedSRF(fcinfo, 0);
+	identity = aurora_identity_get(GetActiveSnapshot());
+	foreach (cell, identity->principals)
+	{
+		AuroraPrincipal *principal = lfirst(cell);
+		Datum values[4] = {
+			Int32GetDatum(principal->company_id), CStringGetTextDatum(principal->owner),
+			CStringGetTextDatum(trust_label[principal->trust]), BoolGetDatum(identity->assumed)};
+		bool nulls[4] = {false};
+
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * The trust levels as C knows them, for the test that compares them with the SQL enum.
+ */
+Datum
+aurora_trust_labels(PG_FUNCTION_ARGS)
+{
+	Datum labels[AURORA_TRUST_COUNT];
+
+	for (int i = 0; i < AURORA_TRUST_COUNT; i++)
+		labels[i] = CStringGetTextDatum(trust_label[i]);
+	PG_RETURN_ARRAYTYPE_P(
+		construct_array(labels, AURORA_TRUST_COUNT, TEXTOID, -1, false, TYPALIGN_INT));
+}

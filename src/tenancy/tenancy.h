@@ -1,0 +1,58 @@
+/*
+ * Who calls: companies, principals, and what a caller may see and manage.
+ *
+ * A login role maps to principals (company, owner, trust), at most one in each company. A program
+ * that serves many people from a pool assumes one principal for one transaction.
+ */
+#ifndef AURORA_TENANCY_H
+#define AURORA_TENANCY_H
+
+#include "core/core.h"
+#include "nodes/pg_list.h"
+#include "shared/tenancy_names.h"
+#include "utils/snapshot.h"
+
+typedef struct AuroraPrincipal
+{
+	int32 company_id;
+	char *owner;
+	AuroraTrust trust;
+} AuroraPrincipal;
+
+typedef struct AuroraIdentity
+{
+	bool administers_all; /* superuser or aurora_admin, and nobody is assumed */
+	bool assumed;
+	List *principals; /* of AuroraPrincipal, by company_id */
+} AuroraIdentity;
+
+extern void aurora_tenancy_init(void);
+
+/* The caller's identity under the given snapshot, in the current memory context. */
+extern AuroraIdentity *aurora_identity_get(Snapshot snapshot);
+
+/* The caller's principal in a company, or NULL. */
+extern AuroraPrincipal *aurora_identity_in(const AuroraIdentity *identity, int32 company_id);
+
+/* May the caller see the rows of this owner; may it manage the company. */
+extern bool aurora_identity_sees(const AuroraIdentity *identity, int32 company_id,
+								 const char *owner);
+extern bool aurora_identity_manages(const AuroraIdentity *identity, int32 company_id);
+
+/* The id of a company by its name; false when there is none. */
+extern bool aurora_company_find(text *name, Snapshot snapshot, int32 *company_id);
+
+extern bool aurora_principal_exists(int32 company_id, const char *owner, Snapshot snapshot);
+
+/* Names of all owners in a company, in order (a list of char *). */
+extern List *aurora_company_owners(int32 company_id, Snapshot snapshot);
+
+/*
+ * The first owners that the caller may see, for a hint; NULL when it sees none but its own.
+ */
+extern char *aurora_identity_owner_names(const AuroraIdentity *identity, Snapshot snapshot);
+
+/* Ids of all companies that the caller may see rows of, ascending (a list of int). */
+extern List *aurora_identity_companies(const AuroraIdentity *identity, Snapshot snapshot);
+
+#endif

@@ -1,0 +1,404 @@
+-- Tenancy: companies, principals, roles, currencies, and who is calling.
+
+-- ---- roles: created when missing, never altered when there ----
+
+DO $$
+DECLARE
+    role_name text;
+BEGIN
+    FOREACH role_name IN ARRAY ARRAY['aurora_admin', 'aurora_operator', 'aurora_user', 'aurora_agent',
+                                     'aurora_node', 'aurora_monitor', 'aurora_gateway'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = role_name) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', role_name);
+        END IF;
+    END LOOP;
+END
+$$;
+
+GRANT USAGE ON SCHEMA aurora TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node,
+    aurora_monitor, aurora_gateway;
+
+-- ---- types and tables ----
+
+CREATE TYPE aurora.trust AS ENUM ('agent', 'member', 'manager', 'admin');
+COMMENT ON TYPE aurora.trust IS
+    'What a principal may do in its company. agent: a program, its own rows; member: a person, own rows; manager: sees all owners; admin: also settings and principals.';
+
+CREATE SEQUENCE aurora.company_company_id_seq AS int;
+COMMENT ON SEQUENCE aurora.company_company_id_seq IS 'Numbers the companies.';
+
+CREATE TABLE aurora.company (
+    company_id int PRIMARY KEY DEFAULT nextval('aurora.company_company_id_seq'),
+    name text COLLATE "C" NOT NULL,
+    currency text COLLATE "C" NOT NULL DEFAULT 'USD',
+    big_threshold numeric NOT NULL DEFAULT 50000,
+    sla_hours numeric NOT NULL DEFAULT 2,
+    important_points numeric NOT NULL DEFAULT 16,
+    revenue_unit numeric NOT NULL DEFAULT 1000,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT company_name_key UNIQUE (name),
+    CONSTRAINT company_name_check CHECK (length(name) BETWEEN 1 AND 200),
+    CONSTRAINT company_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
+    CONSTRAINT company_big_threshold_check CHECK (big_threshold > 0 AND big_threshold < 'Infinity'),
+    CONSTRAINT company_sla_hours_check CHECK (sla_hours > 0 AND sla_hours <= 8760),
+    CONSTRAINT company_important_points_check CHECK (important_points BETWEEN 0 AND 1000),
+    CONSTRAINT company_revenue_unit_check CHECK (revenue_unit > 0 AND revenue_unit < 'Infinity')
+);
+ALTER SEQUENCE aurora.company_company_id_seq OWNED BY aurora.company.company_id;
+COMMENT ON TABLE aurora.company IS 'The tenants and their settings. Change them with aurora.set_company().';
+COMMENT ON COLUMN aurora.company.company_id IS 'Number of the company; part of the key of every table of a tenant.';
+COMMENT ON COLUMN aurora.company.name IS 'Name by which functions take a company.';
+COMMENT ON COLUMN aurora.company.currency IS 'ISO 4217 code in which the company compares amounts.';
+COMMENT ON COLUMN aurora.company.big_threshold IS 'Amount, in the company''s currency, at or over which an item is big. Default 50,000.';
+COMMENT ON COLUMN aurora.company.sla_hours IS 'Hours within which mail of a VIP is answered. Default 2.';
+COMMENT ON COLUMN aurora.company.important_points IS 'Static points at or over which an item is important. Default 16.';
+COMMENT ON COLUMN aurora.company.revenue_unit IS 'Expected value, in the company''s currency, at which revenue starts to give points. Default 1,000; smaller for a seller of small tickets.';
+COMMENT ON COLUMN aurora.company.created_at IS 'When the company was added.';
+
+CREATE TABLE aurora.principal (
+    company_id int NOT NULL REFERENCES aurora.company,
+    owner text COLLATE "C" NOT NULL,
+    login_role name,
+    trust aurora.trust NOT NULL DEFAULT 'member',
+    display_name text,
+    email text COLLATE "C",
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (company_id, owner),
+    CONSTRAINT principal_owner_check CHECK (length(owner) BETWEEN 1 AND 200)
+);
+CREATE UNIQUE INDEX principal_login ON aurora.principal (login_role, company_id);
+COMMENT ON TABLE aurora.principal IS 'Who acts in a company: a person or an agent. One login role may stand for a principal in each of several companies.';
+COMMENT ON COLUMN aurora.principal.company_id IS 'The company.';
+COMMENT ON COLUMN aurora.principal.owner IS 'Name of the principal, as items carry it in their owner column.';
+COMMENT ON COLUMN aurora.principal.login_role IS 'The database role that stands for this principal; null when only a gateway assumes it.';
+COMMENT ON COLUMN aurora.principal.trust IS 'What the principal may do.';
+COMMENT ON COLUMN aurora.principal.display_name IS 'Name for people to read.';
+COMMENT ON COLUMN aurora.principal.email IS 'Address of the principal.';
+COMMENT ON COLUMN aurora.principal.created_at IS 'When the principal was added.';
+
+CREATE TABLE aurora.currency_rate (
+    company_id int NOT NULL REFERENCES aurora.company,
+    currency text COLLATE "C" NOT NULL,
+    rate numeric NOT NULL,
+    set_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (company_id, currency),
+    CONSTRAINT currency_rate_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
+    CONSTRAINT currency_rate_rate_check CHECK (rate > 0 AND rate < 'Infinity')
+);
+COMMENT ON TABLE aurora.currency_rate IS 'What one unit of a currency is worth in the company''s currency. The company''s own currency needs no row.';
+COMMENT ON COLUMN aurora.currency_rate.company_id IS 'The company.';
+COMMENT ON COLUMN aurora.currency_rate.currency IS 'ISO 4217 code.';
+COMMENT ON COLUMN aurora.currency_rate.rate IS 'Units of the company''s currency for one unit of this one.';
+COMMENT ON COLUMN aurora.currency_rate.set_at IS 'When the rate was set.';
+
+SELECT pg_catalog.pg_extension_config_dump('aurora.company_company_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('aurora.company', '');
+SELECT pg_catalog.pg_extension_config_dump('aurora.principal', '');
+SELECT pg_catalog.pg_extension_config_dump('aurora.currency_rate', '');
+
+-- ---- identity ----
+
+CREATE FUNCTION aurora.assume(company text, owner text) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_assume';
+COMMENT ON FUNCTION aurora.assume(text, text) IS
+    'Stand for a principal until this transaction ends. For members of aurora_gateway. Errors: 42501 not a member, 22023 no such principal, 25000 another one is assumed already.';
+
+CREATE FUNCTION aurora.whoami(OUT company_id int, OUT owner text, OUT trust text, OUT assumed boolean)
+    RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_whoami';
+COMMENT ON FUNCTION aurora.whoami() IS 'The principals that the caller stands for, one for each of its companies.';
+
+CREATE FUNCTION aurora.current_owner() RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_current_owner';
+COMMENT ON FUNCTION aurora.current_owner() IS 'The caller''s name as an owner, in its first company; null when the caller is no principal.';
+
+CREATE FUNCTION aurora.current_company_id() RETURNS int
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_current_company_id';
+COMMENT ON FUNCTION aurora.current_company_id() IS 'The caller''s first company; null when the caller is no principal.';
+
+CREATE FUNCTION aurora.may_see(company_id int, owner text) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_may_see';
+COMMENT ON FUNCTION aurora.may_see(int, text) IS 'May the caller see this owner''s rows: its own, all of a company for managers, all for administrators. Row level security asks this.';
+
+CREATE FUNCTION aurora.may_manage(company_id int) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_may_manage';
+COMMENT ON FUNCTION aurora.may_manage(int) IS 'May the caller change the company''s settings and principals.';
+
+CREATE FUNCTION aurora.is_member(company_id int) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_is_member';
+COMMENT ON FUNCTION aurora.is_member(int) IS 'Does the caller belong to the company, or administer all.';
+
+CREATE FUNCTION aurora.administers_all() RETURNS boolean
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_administers_all';
+COMMENT ON FUNCTION aurora.administers_all() IS 'Is the caller a superuser or a member of aurora_admin, with nobody assumed.';
+
+CREATE FUNCTION aurora.caller() RETURNS name
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_caller';
+COMMENT ON FUNCTION aurora.caller() IS 'The role that called, also inside SECURITY DEFINER functions.';
+
+CREATE FUNCTION aurora.trust_labels() RETURNS text[]
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_trust_labels';
+COMMENT ON FUNCTION aurora.trust_labels() IS 'The trust levels as the library knows them.';
+
+CREATE FUNCTION aurora.require_lead() RETURNS void
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_require_lead';
+COMMENT ON FUNCTION aurora.require_lead() IS 'Raises 25006 with a hint that names the lead when this node is a standby.';
+
+CREATE FUNCTION aurora.library_preloaded() RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_library_preloaded';
+COMMENT ON FUNCTION aurora.library_preloaded() IS 'Did shared_preload_libraries load aurora, so that its workers run.';
+
+-- ---- finding a company, and the first use ----
+
+CREATE FUNCTION aurora.make_default_company() RETURNS int
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    made int;
+BEGIN
+    IF NOT aurora.administers_all() OR EXISTS (SELECT FROM aurora.company) THEN
+        RETURN NULL;
+    END IF;
+    LOCK TABLE aurora.company IN SHARE ROW EXCLUSIVE MODE;
+    IF EXISTS (SELECT FROM aurora.company) THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO aurora.company (name) VALUES ('default') RETURNING company_id INTO made;
+    INSERT INTO aurora.principal (company_id, owner, login_role, trust)
+        VALUES (made, aurora.caller(), aurora.caller(), 'admin');
+    RETURN made;
+END
+$$;
+COMMENT ON FUNCTION aurora.make_default_company() IS
+    'When there is no company yet and an administrator calls: makes the company "default" with the caller as its owner, and returns its id; else null.';
+
+CREATE FUNCTION aurora.company_for(company text) RETURNS int
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_id int;
+    names text;
+    companies bigint;
+BEGIN
+    IF company IS NOT NULL THEN
+        SELECT c.company_id INTO found_id FROM aurora.company c
+            WHERE c.name = company_for.company AND aurora.is_member(c.company_id);
+    ELSE
+        found_id := coalesce(aurora.current_company_id(), aurora.make_default_company());
+    END IF;
+    IF found_id IS NOT NULL THEN
+        RETURN found_id;
+    END IF;
+    SELECT string_agg(quote_literal(c.name), ', ' ORDER BY c.name), count(*), min(c.company_id)
+        INTO names, companies, found_id
+        FROM aurora.company c WHERE aurora.is_member(c.company_id);
+    IF company IS NOT NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('there is no company "%s" that the caller belongs to', company),
+            HINT = coalesce('Companies: ' || names || '.', 'Add one with aurora.add_company().');
+    ELSIF companies = 1 THEN
+        RETURN found_id;
+    ELSIF companies > 1 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'which company is meant is not clear',
+            HINT = 'Name one: ' || names || '.';
+    END IF;
+    RAISE insufficient_privilege USING
+        MESSAGE = format('role "%s" is not a principal of any company', aurora.caller()),
+        HINT = 'An administrator adds it with aurora.add_principal(owner, company, login_role).';
+END
+$$;
+COMMENT ON FUNCTION aurora.company_for(text) IS
+    'The id of the company that a call means: the named one, else the caller''s own, else the only one. Makes the default company on first use. Errors: 22023 unknown or not clear, 42501 the caller belongs to none.';
+
+CREATE FUNCTION aurora.require_manage(company_id int) RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT aurora.may_manage(company_id) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'permission denied to change this company',
+            HINT = 'Principals with trust "admin" and members of aurora_admin may.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.require_manage(int) IS 'Raises 42501 unless the caller may change the company''s settings.';
+
+CREATE FUNCTION aurora.owner_for(company_id int, owner text) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    own text;
+BEGIN
+    SELECT w.owner INTO own FROM aurora.whoami() w WHERE w.company_id = owner_for.company_id;
+    IF owner IS NULL AND own IS NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'whose item it is is not clear: the caller is no principal of this company',
+            HINT = 'Name the owner, or add the caller with aurora.add_principal().';
+    ELSIF owner IS NULL OR owner = own THEN
+        RETURN own;
+    ELSIF NOT aurora.may_see(company_id, owner) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = format('permission denied for owner "%s"', owner),
+            HINT = 'Managers see all owners of their company; others see their own.';
+    ELSIF NOT EXISTS (SELECT FROM aurora.principal p
+                      WHERE p.company_id = owner_for.company_id AND p.owner = owner_for.owner) THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('there is no owner "%s" in this company', owner),
+            HINT = 'Owners: ' || (SELECT string_agg(quote_literal(o.owner), ', ' ORDER BY o.owner)
+                                  FROM (SELECT p.owner FROM aurora.principal p
+                                        WHERE p.company_id = owner_for.company_id
+                                        ORDER BY p.owner LIMIT 20) o) || '.';
+    END IF;
+    RETURN owner;
+END
+$$;
+COMMENT ON FUNCTION aurora.owner_for(int, text) IS
+    'The owner that a call means: the named one if the caller may see it, else the caller. Errors: 42501 another''s owner, 22023 unknown.';
+
+-- ---- administration ----
+
+CREATE FUNCTION aurora.add_company(name text, currency text DEFAULT 'USD', big_threshold numeric DEFAULT 50000,
+                                   sla_hours numeric DEFAULT 2, important_points numeric DEFAULT 16,
+                                   revenue_unit numeric DEFAULT 1000) RETURNS int
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    made int;
+BEGIN
+    PERFORM aurora.require_lead();
+    IF NOT aurora.administers_all() THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'permission denied to add a company',
+            HINT = 'Members of aurora_admin may.';
+    END IF;
+    INSERT INTO aurora.company (name, currency, big_threshold, sla_hours, important_points, revenue_unit)
+        VALUES (name, currency, big_threshold, sla_hours, important_points, revenue_unit)
+        RETURNING company_id INTO made;
+    RETURN made;
+END
+$$;
+COMMENT ON FUNCTION aurora.add_company(text, text, numeric, numeric, numeric, numeric) IS
+    'Adds a company and returns its id. Amounts are in its currency (ISO 4217). For administrators.';
+
+CREATE FUNCTION aurora.set_company(company text DEFAULT NULL, name text DEFAULT NULL, currency text DEFAULT NULL,
+                                   big_threshold numeric DEFAULT NULL, sla_hours numeric DEFAULT NULL,
+                                   important_points numeric DEFAULT NULL, revenue_unit numeric DEFAULT NULL)
+    RETURNS aurora.company
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    id int;
+    result aurora.company;
+BEGIN
+    PERFORM aurora.require_lead();
+    id := aurora.company_for(company);
+    PERFORM aurora.require_manage(id);
+    UPDATE aurora.company c SET
+        name = coalesce(set_company.name, c.name),
+        currency = coalesce(set_company.currency, c.currency),
+        big_threshold = coalesce(set_company.big_threshold, c.big_threshold),
+        sla_hours = coalesce(set_company.sla_hours, c.sla_hours),
+        important_points = coalesce(set_company.important_points, c.important_points),
+        revenue_unit = coalesce(set_company.revenue_unit, c.revenue_unit)
+        WHERE c.company_id = id RETURNING c.* INTO result;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION aurora.set_company(text, text, text, numeric, numeric, numeric, numeric) IS
+    'Changes a company''s settings; what is left null stays. Items move to their new cells in batches, by the worker or by CALL aurora.apply_settings().';
+
+CREATE FUNCTION aurora.add_principal(owner text, company text DEFAULT NULL, login_role name DEFAULT NULL,
+                                     trust text DEFAULT 'member', display_name text DEFAULT NULL,
+                                     email text DEFAULT NULL) RETURNS aurora.principal
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    id int;
+    labels text[] := enum_range(NULL::aurora.trust)::text[];
+    group_role name := CASE WHEN trust = 'agent' THEN 'aurora_agent' ELSE 'aurora_user' END;
+    result aurora.principal;
+BEGIN
+    PERFORM aurora.require_lead();
+    id := aurora.company_for(company);
+    PERFORM aurora.require_manage(id);
+    IF trust IS NULL OR trust <> ALL (labels) THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('there is no trust level "%s"', trust),
+            HINT = 'Trust levels: ' || array_to_string(labels, ', ') || '.';
+    END IF;
+    IF login_role IS NOT NULL THEN
+        IF NOT aurora.administers_all() THEN
+            RAISE insufficient_privilege USING
+                MESSAGE = 'permission denied to map a login role',
+                HINT = 'Members of aurora_admin may; others add principals without a login role.';
+        ELSIF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = login_role) THEN
+            RAISE undefined_object USING
+                MESSAGE = format('role "%s" does not exist', login_role),
+                HINT = format('Create it first: CREATE ROLE %I LOGIN;', login_role);
+        END IF;
+    END IF;
+    INSERT INTO aurora.principal AS p (company_id, owner, login_role, trust, display_name, email)
+        VALUES (id, owner, login_role, trust::aurora.trust, display_name, email)
+        ON CONFLICT ON CONSTRAINT principal_pkey DO UPDATE
+            SET login_role = coalesce(excluded.login_role, p.login_role), trust = excluded.trust,
+                display_name = coalesce(excluded.display_name, p.display_name),
+                email = coalesce(excluded.email, p.email)
+        RETURNING p.* INTO result;
+    IF login_role IS NOT NULL AND NOT pg_has_role(login_role, group_role, 'MEMBER') THEN
+        EXECUTE format('GRANT %I TO %I', group_role, login_role);
+    END IF;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION aurora.add_principal(text, text, name, text, text, text) IS
+    'Adds a principal to a company, or changes the one of that name. A login role given is mapped to it and becomes a member of aurora_user (aurora_agent for agents). For those who may manage the company; mapping a role is for administrators.';
+
+CREATE FUNCTION aurora.set_rate(currency text, rate numeric, company text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    id int;
+BEGIN
+    PERFORM aurora.require_lead();
+    id := aurora.company_for(company);
+    PERFORM aurora.require_manage(id);
+    IF currency = (SELECT c.currency FROM aurora.company c WHERE c.company_id = id) THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('%s is the company''s own currency', currency),
+            HINT = 'Its rate is 1. Rates are for other currencies.';
+    END IF;
+    INSERT INTO aurora.currency_rate AS r (company_id, currency, rate)
+        VALUES (id, currency, rate)
+        ON CONFLICT ON CONSTRAINT currency_rate_pkey DO UPDATE
+            SET rate = excluded.rate, set_at = now();
+END
+$$;
+COMMENT ON FUNCTION aurora.set_rate(text, numeric, text) IS
+    'Sets what one unit of a currency (ISO 4217) is worth in the company''s currency.';
+
+-- ---- what each role sees ----
+
+ALTER TABLE aurora.company ENABLE ROW LEVEL SECURITY;
+ALTER TABLE aurora.principal ENABLE ROW LEVEL SECURITY;
+ALTER TABLE aurora.currency_rate ENABLE ROW LEVEL SECURITY;
+CREATE POLICY company_member ON aurora.company USING (aurora.is_member(company_id));
+COMMENT ON POLICY company_member ON aurora.company IS 'A caller sees the companies that it belongs to.';
+CREATE POLICY principal_member ON aurora.principal USING (aurora.is_member(company_id));
+COMMENT ON POLICY principal_member ON aurora.principal IS 'A caller sees the principals of its companies.';
+CREATE POLICY currency_rate_member ON aurora.currency_rate USING (aurora.is_member(company_id));
+COMMENT ON POLICY currency_rate_member ON aurora.currency_rate IS 'A caller sees the rates of its companies.';
+
+REVOKE ALL ON ALL ROUTINES IN SCHEMA aurora FROM PUBLIC;
+GRANT SELECT ON aurora.company, aurora.principal, aurora.currency_rate
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.whoami, aurora.current_owner, aurora.current_company_id, aurora.may_see,
+    aurora.may_manage, aurora.is_member, aurora.administers_all, aurora.caller, aurora.require_lead,
+    aurora.library_preloaded, aurora.company_for, aurora.owner_for, aurora.require_manage
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.assume TO aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.set_company, aurora.add_principal, aurora.set_rate
+    TO aurora_admin, aurora_user, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.add_company TO aurora_admin;
+GRANT EXECUTE ON FUNCTION aurora.library_preloaded TO aurora_monitor;
+
+DO $$
+BEGIN
+    IF NOT aurora.library_preloaded() THEN
+        RAISE NOTICE 'aurora is not in shared_preload_libraries: its background workers do not run'
+            USING HINT = 'Everything else works. Add aurora to shared_preload_libraries and restart to have the workers.';
+    END IF;
+END
+$$;
