@@ -22,7 +22,7 @@ stop_cluster() {
 }
 
 cluster_runs() {
-    [ -n "${pg_bin:-}" ] && [ -x "$pg_bin/pg_ctl" ] && as_server "$pg_bin/pg_ctl" status --pgdata="$1" >/dev/null 2>&1
+    [ -n "${pg_bin:-}" ] && [ -x "$pg_bin/pg_ctl" ] && (as_server "$pg_bin/pg_ctl" status --pgdata="$1") >/dev/null 2>&1
 }
 
 # Prints a value as a configuration file wants it.

@@ -17,13 +17,14 @@ die() {
     exit 1
 }
 
-# Runs a command with its output in the log file $1; a failure shows the end of that log.
+# Runs a command with its output in the log file $1; a failure shows the end of that log. In a
+# subshell, so that a trap that Ctrl-C sets off speaks to the person and not to the log.
 logged() {
     local log=$1 first status=0
     shift
     mkdir -p "${log%/*}"
     first=$(wc -l 2>/dev/null <"$log") || first=0
-    "$@" >>"$log" 2>&1 </dev/null || status=$?
+    ("$@") >>"$log" 2>&1 </dev/null || status=$?
     [ "$status" -eq 0 ] || tail -n "+$((first + 1))" "$log" | tail -n 30 >&2
     return "$status"
 }

@@ -5,7 +5,7 @@
 
 # Sets server_user. Call it when the packages are there, since they make the user postgres.
 choose_server_user() {
-    if [ "$(id -u)" -ne 0 ]; then
+    if [ "$EUID" -ne 0 ]; then
         server_user=$(id -un 2>/dev/null) || die "user id $(id -u) has no name, which PostgreSQL wants: add it to /etc/passwd"
         return
     fi
@@ -18,7 +18,7 @@ choose_server_user() {
 
 # Runs a command as the server user. Its working folder must be one that this user can enter.
 as_server() {
-    if [ "$(id -u)" -ne 0 ]; then
+    if [ "$EUID" -ne 0 ]; then
         "$@"
     else
         setpriv --reuid="$server_user" --regid="$(id -g "$server_user")" --init-groups \
@@ -30,7 +30,7 @@ as_server() {
 as_root() {
     local purpose=$1
     shift
-    if [ "$(id -u)" -eq 0 ]; then
+    if [ "$EUID" -eq 0 ]; then
         "$@"
     elif ! command -v sudo >/dev/null 2>&1; then
         die "root is needed to $purpose, and there is no sudo: run this once as root"
@@ -40,6 +40,6 @@ as_root() {
         say "sudo is needed to $purpose"
         sudo -- "$@"
     else
-        die "sudo is needed to $purpose, and it asks for a password that nobody is here to type"
+        die "sudo is needed to $purpose, but it wants a password and there is no terminal to ask on: run this once as root"
     fi
 }

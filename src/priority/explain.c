@@ -32,6 +32,14 @@ typedef struct CachedPolicy
 	AuroraPolicy *policy;
 } CachedPolicy;
 
+static void
+check_may_see(int32 company_id, const char *owner)
+{
+	if (!aurora_identity_sees(aurora_identity_get(GetActiveSnapshot()), company_id, owner))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied for owner \"%s\"", owner)));
+}
+
 /*
  * The policy of an owner, read once for each execution of the calling query.
  */
@@ -48,6 +56,7 @@ policy_of_call(FunctionCallInfo fcinfo, int32 company_id, const char *owner)
 		if (cached->company_id == company_id && strcmp(cached->owner, owner) == 0)
 			return cached->policy;
 	}
+	check_may_see(company_id, owner);
 	old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
 	cached = palloc(sizeof(CachedPolicy));
 	cached->company_id = company_id;
@@ -169,6 +178,7 @@ aurora_explain_features(PG_FUNCTION_ARGS)
 	AuroraPolicy *policy;
 	AuroraFeatures features;
 
+	check_may_see(PG_GETARG_INT32(0), owner);
 	InitMaterializedSRF(fcinfo, 0);
 	policy = aurora_policy_load(PG_GETARG_INT32(0), owner, GetActiveSnapshot());
 	aurora_cell_unpack(PG_GETARG_INT32(2), &features);

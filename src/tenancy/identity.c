@@ -56,6 +56,7 @@ PG_FUNCTION_INFO_V1(aurora_current_company_id);
 PG_FUNCTION_INFO_V1(aurora_may_see);
 PG_FUNCTION_INFO_V1(aurora_may_manage);
 PG_FUNCTION_INFO_V1(aurora_is_member);
+PG_FUNCTION_INFO_V1(aurora_company_ids);
 PG_FUNCTION_INFO_V1(aurora_administers_all);
 PG_FUNCTION_INFO_V1(aurora_caller);
 PG_FUNCTION_INFO_V1(aurora_trust_labels);
@@ -405,6 +406,21 @@ aurora_is_member(PG_FUNCTION_ARGS)
 	AuroraIdentity *identity = identity_of_call(fcinfo);
 
 	PG_RETURN_BOOL(identity->administers_all || aurora_identity_in(identity, PG_GETARG_INT32(0)));
+}
+
+Datum
+aurora_company_ids(PG_FUNCTION_ARGS)
+{
+	Snapshot snapshot = GetActiveSnapshot();
+	List *ids = aurora_identity_companies(aurora_identity_get(snapshot), snapshot);
+	Datum *values = palloc(sizeof(Datum) * Max(list_length(ids), 1));
+	int count = 0;
+	ListCell *lc;
+
+	foreach (lc, ids)
+		values[count++] = Int32GetDatum(lfirst_int(lc));
+	PG_RETURN_ARRAYTYPE_P(
+		construct_array(values, count, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 }
 
 Datum

@@ -128,6 +128,10 @@ CREATE FUNCTION aurora.is_member(company_id int) RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_is_member';
 COMMENT ON FUNCTION aurora.is_member(int) IS 'Does the caller belong to the company, or administer all.';
 
+CREATE FUNCTION aurora.company_ids() RETURNS int[]
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_company_ids';
+COMMENT ON FUNCTION aurora.company_ids() IS 'Ids of the companies that the caller belongs to, or of all for administrators.';
+
 CREATE FUNCTION aurora.administers_all() RETURNS boolean
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_administers_all';
 COMMENT ON FUNCTION aurora.administers_all() IS 'Is the caller a superuser or a member of aurora_admin, with nobody assumed.';
@@ -385,7 +389,7 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA aurora FROM PUBLIC;
 GRANT SELECT ON aurora.company, aurora.principal, aurora.currency_rate
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.whoami, aurora.current_owner, aurora.current_company_id, aurora.may_see,
-    aurora.may_manage, aurora.is_member, aurora.administers_all, aurora.caller, aurora.require_lead,
+    aurora.may_manage, aurora.is_member, aurora.administers_all, aurora.caller, aurora.company_ids, aurora.require_lead,
     aurora.library_preloaded, aurora.company_for, aurora.owner_for, aurora.require_manage
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.assume TO aurora_gateway;
