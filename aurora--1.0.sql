@@ -406,6 +406,10 @@ BEGIN
     IF NOT aurora.library_preloaded() THEN
         RAISE NOTICE 'aurora is not in shared_preload_libraries: its background workers do not run'
             USING HINT = 'Everything else works. Add aurora to shared_preload_libraries and restart to have the workers.';
+    ELSIF current_setting('aurora.database') <> current_database() THEN
+        RAISE NOTICE 'aurora''s background workers run in database "%"', current_setting('aurora.database')
+            USING HINT = format('To have them here: ALTER SYSTEM SET aurora.database = %L; SELECT pg_reload_conf();',
+                                current_database());
     END IF;
 END
 $$;
@@ -1978,7 +1982,7 @@ COMMENT ON FUNCTION aurora.refresh_win_chances() IS 'Learns the chances of deals
 CREATE FUNCTION aurora.duty_definitions(OUT duty text, OUT runs_by text, OUT schedule text, OUT call text, OUT what text)
     RETURNS SETOF record
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    VALUES ('apply_settings', 'worker', 'at once', 'apply_settings_batch', 'moves items to the cells that changed settings give'),
+    VALUES ('apply_settings', 'worker', 'every 5 seconds', 'apply_settings_batch', 'moves items to the cells that changed settings give'),
            ('wake_snoozed', 'worker', 'every minute', 'wake_snoozed', 'ends the snooze of items whose time has come'),
            ('sample_surface', 'worker', 'every 5 minutes', 'sample_surface', 'notes which items are on the surfaces'),
            ('archive_q4', 'pg_cron', '7 * * * *', 'archive_q4', 'archives what has been in Q4 for 48 hours'),

@@ -1566,7 +1566,7 @@ COMMENT ON FUNCTION aurora.refresh_win_chances() IS 'Learns the chances of deals
 CREATE FUNCTION aurora.duty_definitions(OUT duty text, OUT runs_by text, OUT schedule text, OUT call text, OUT what text)
     RETURNS SETOF record
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    VALUES ('apply_settings', 'worker', 'at once', 'apply_settings_batch', 'moves items to the cells that changed settings give'),
+    VALUES ('apply_settings', 'worker', 'every 5 seconds', 'apply_settings_batch', 'moves items to the cells that changed settings give'),
            ('wake_snoozed', 'worker', 'every minute', 'wake_snoozed', 'ends the snooze of items whose time has come'),
            ('sample_surface', 'worker', 'every 5 minutes', 'sample_surface', 'notes which items are on the surfaces'),
            ('archive_q4', 'pg_cron', '7 * * * *', 'archive_q4', 'archives what has been in Q4 for 48 hours'),

@@ -403,6 +403,10 @@ BEGIN
     IF NOT aurora.library_preloaded() THEN
         RAISE NOTICE 'aurora is not in shared_preload_libraries: its background workers do not run'
             USING HINT = 'Everything else works. Add aurora to shared_preload_libraries and restart to have the workers.';
+    ELSIF current_setting('aurora.database') <> current_database() THEN
+        RAISE NOTICE 'aurora''s background workers run in database "%"', current_setting('aurora.database')
+            USING HINT = format('To have them here: ALTER SYSTEM SET aurora.database = %L; SELECT pg_reload_conf();',
+                                current_database());
     END IF;
 END
 $$;
