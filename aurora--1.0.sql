@@ -58,23 +58,30 @@ COMMENT ON COLUMN aurora.company.important_points IS 'Static points at or over w
 COMMENT ON COLUMN aurora.company.revenue_unit IS 'Expected value, in the company''s currency, at which revenue starts to give points. Default 1,000; smaller for a seller of small tickets.';
 COMMENT ON COLUMN aurora.company.created_at IS 'When the company was added.';
 
+CREATE SEQUENCE aurora.principal_principal_no_seq AS int MAXVALUE 536870911;
+COMMENT ON SEQUENCE aurora.principal_principal_no_seq IS 'Numbers the principals of all companies.';
+
 CREATE TABLE aurora.principal (
     company_id int NOT NULL REFERENCES aurora.company,
     owner text COLLATE "C" NOT NULL,
     login_role name,
     trust aurora.trust NOT NULL DEFAULT 'member',
+    principal_no int NOT NULL DEFAULT nextval('aurora.principal_principal_no_seq'),
     display_name text,
     email text COLLATE "C",
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (company_id, owner),
-    CONSTRAINT principal_owner_check CHECK (length(owner) BETWEEN 1 AND 200)
+    CONSTRAINT principal_owner_check CHECK (length(owner) BETWEEN 1 AND 200),
+    CONSTRAINT principal_principal_no_check CHECK (principal_no BETWEEN 1 AND 536870911)
 );
+ALTER SEQUENCE aurora.principal_principal_no_seq OWNED BY aurora.principal.principal_no;
 CREATE UNIQUE INDEX principal_login ON aurora.principal (login_role, company_id);
 COMMENT ON TABLE aurora.principal IS 'Who acts in a company: a person or an agent. One login role may stand for a principal in each of several companies.';
 COMMENT ON COLUMN aurora.principal.company_id IS 'The company.';
 COMMENT ON COLUMN aurora.principal.owner IS 'Name of the principal, as items carry it in their owner column.';
 COMMENT ON COLUMN aurora.principal.login_role IS 'The database role that stands for this principal; null when only a gateway assumes it.';
 COMMENT ON COLUMN aurora.principal.trust IS 'What the principal may do.';
+COMMENT ON COLUMN aurora.principal.principal_no IS 'Number of the principal, over all companies, for indexes.';
 COMMENT ON COLUMN aurora.principal.display_name IS 'Name for people to read.';
 COMMENT ON COLUMN aurora.principal.email IS 'Address of the principal.';
 COMMENT ON COLUMN aurora.principal.created_at IS 'When the principal was added.';
@@ -96,6 +103,7 @@ COMMENT ON COLUMN aurora.currency_rate.set_at IS 'When the rate was set.';
 
 SELECT pg_catalog.pg_extension_config_dump('aurora.company_company_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('aurora.company', '');
+SELECT pg_catalog.pg_extension_config_dump('aurora.principal_principal_no_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('aurora.principal', '');
 SELECT pg_catalog.pg_extension_config_dump('aurora.currency_rate', '');
 
@@ -526,6 +534,7 @@ CREATE TABLE aurora.item (
     item_id bigint NOT NULL DEFAULT nextval('aurora.item_item_id_seq'),
     owner text COLLATE "C" NOT NULL,
     level aurora.item_level NOT NULL DEFAULT 'human',
+    scope int NOT NULL,
     cell int NOT NULL,
     act_by timestamptz NOT NULL,
     kind text COLLATE "C" NOT NULL DEFAULT 'task',
@@ -576,6 +585,7 @@ COMMENT ON COLUMN aurora.item.company_id IS 'The company.';
 COMMENT ON COLUMN aurora.item.item_id IS 'Number of the item, unique over all companies.';
 COMMENT ON COLUMN aurora.item.owner IS 'Whose item it is.';
 COMMENT ON COLUMN aurora.item.level IS 'Who it is for.';
+COMMENT ON COLUMN aurora.item.scope IS 'Owner and level as one number, four times the principal''s number plus the level''s place; kept by a trigger.';
 COMMENT ON COLUMN aurora.item.cell IS 'All features that do not change with time, packed; kept by a trigger.';
 COMMENT ON COLUMN aurora.item.act_by IS 'The earliest of its deadlines; kept by a trigger. infinity when it has none.';
 COMMENT ON COLUMN aurora.item.kind IS 'What it is; aurora.kinds lists the kinds.';
@@ -609,29 +619,26 @@ COMMENT ON COLUMN aurora.item.details IS 'Whatever else the source says.';
 
 CREATE UNIQUE INDEX item_source ON aurora.item (company_id, provider, external_id) WHERE external_id IS NOT NULL;
 COMMENT ON INDEX aurora.item_source IS 'One item for each thing at a source.';
-CREATE INDEX item_open ON aurora.item (company_id, owner, level, cell, act_by, item_id)
+CREATE INDEX item_open ON aurora.item (scope, cell, act_by, item_id)
     WHERE state = 'open' AND open_blockers = 0 AND snooze_until IS NULL;
 COMMENT ON INDEX aurora.item_open IS 'Open items by cell and deadline: what the surface reads.';
-CREATE INDEX item_open_group ON aurora.item (company_id, owner, level, (cell >> 8), act_by)
+CREATE INDEX item_open_group ON aurora.item (scope, (cell >> 8), act_by)
     WHERE state = 'open' AND open_blockers = 0 AND snooze_until IS NULL;
 COMMENT ON INDEX aurora.item_open_group IS 'The same by groups of cells, to pass over those that cannot matter.';
-CREATE INDEX item_snoozed ON aurora.item (company_id, owner, level, snooze_until)
+CREATE INDEX item_snoozed ON aurora.item (scope, snooze_until)
     WHERE state = 'open' AND open_blockers = 0 AND snooze_until IS NOT NULL;
 COMMENT ON INDEX aurora.item_snoozed IS 'Snoozed items by the time they wake.';
 CREATE INDEX item_sender ON aurora.item (company_id, sender) WHERE sender IS NOT NULL AND state = 'open';
 COMMENT ON INDEX aurora.item_sender IS 'Open items of a sender, for changes to the VIP list.';
 
 CREATE TABLE aurora.item_cell (
-    company_id int NOT NULL,
-    owner text COLLATE "C" NOT NULL,
-    level aurora.item_level NOT NULL,
+    scope int NOT NULL,
     cell int NOT NULL
-) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200, vacuum_truncate = off);
-CREATE INDEX item_cell_key ON aurora.item_cell (company_id, owner, level, cell);
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200,
+        autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100, vacuum_truncate = off);
+CREATE INDEX item_cell_key ON aurora.item_cell (scope, cell);
 COMMENT ON TABLE aurora.item_cell IS 'The cells that hold, or held, open items. Written as items come, swept nightly. A cell may stand here twice.';
-COMMENT ON COLUMN aurora.item_cell.company_id IS 'The company.';
-COMMENT ON COLUMN aurora.item_cell.owner IS 'The owner.';
-COMMENT ON COLUMN aurora.item_cell.level IS 'The level.';
+COMMENT ON COLUMN aurora.item_cell.scope IS 'Owner and level, as in aurora.item.';
 COMMENT ON COLUMN aurora.item_cell.cell IS 'The cell.';
 
 CREATE TABLE aurora.item_group_slot (
@@ -1713,10 +1720,10 @@ BEGIN
     PERFORM aurora.require_lead();
     WITH due AS (
         SELECT i.company_id, i.item_id
-        FROM aurora.principal p CROSS JOIN unnest(enum_range(NULL::aurora.item_level)) l
+        FROM aurora.principal p CROSS JOIN generate_series(0, 2) l
         CROSS JOIN LATERAL (
             SELECT n.company_id, n.item_id FROM aurora.item n
-            WHERE n.company_id = p.company_id AND n.owner = p.owner AND n.level = l AND n.snooze_until <= now()
+            WHERE n.scope = p.principal_no * 4 + l AND n.snooze_until <= now()
               AND n.state = 'open' AND n.open_blockers = 0 AND n.snooze_until IS NOT NULL
             ORDER BY n.snooze_until LIMIT max_rows) i
         LIMIT max_rows
@@ -1738,7 +1745,8 @@ DECLARE
     rows bigint;
 BEGIN
     PERFORM aurora.require_lead();
-    FOR p IN SELECT DISTINCT c.owner FROM aurora.item_cell c WHERE c.level = 'human' ORDER BY c.owner LOOP
+    FOR p IN SELECT DISTINCT n.owner FROM aurora.principal n
+             WHERE EXISTS (SELECT FROM aurora.item_cell c WHERE c.scope = n.principal_no * 4) ORDER BY n.owner LOOP
         BEGIN
             INSERT INTO aurora.item_surfaced AS f (company_id, item_id, first_at, last_at, best_rank)
                 SELECT i.company_id, i.item_id, sample_surface.at, sample_surface.at, s.rank
@@ -1855,12 +1863,11 @@ BEGIN
     DELETE FROM aurora.item_cell c
         WHERE NOT EXISTS (
                 SELECT FROM aurora.item i
-                WHERE i.company_id = c.company_id AND i.owner = c.owner AND i.level = c.level AND i.cell = c.cell
+                WHERE i.scope = c.scope AND i.cell = c.cell
                   AND i.state = 'open' AND i.open_blockers = 0 AND i.snooze_until IS NULL)
            OR EXISTS (
                 SELECT FROM aurora.item_cell d
-                WHERE d.company_id = c.company_id AND d.owner = c.owner AND d.level = c.level AND d.cell = c.cell
-                  AND d.ctid < c.ctid);
+                WHERE d.scope = c.scope AND d.cell = c.cell AND d.ctid < c.ctid);
     GET DIAGNOSTICS swept = ROW_COUNT;
     RETURN swept;
 END
@@ -1876,8 +1883,9 @@ BEGIN
     PERFORM aurora.require_lead();
     DELETE FROM aurora.item_group_slot s
         WHERE NOT EXISTS (
-            SELECT FROM aurora.item_cell c CROSS JOIN LATERAL aurora.cell_features(c.cell) f
-            WHERE c.company_id = s.company_id AND c.owner = s.owner AND f.slot = s.slot)
+            SELECT FROM aurora.principal p JOIN aurora.item_cell c ON c.scope >> 2 = p.principal_no
+            CROSS JOIN LATERAL aurora.cell_features(c.cell) f
+            WHERE p.company_id = s.company_id AND p.owner = s.owner AND f.slot = s.slot)
           AND NOT EXISTS (SELECT FROM aurora.placement_run r WHERE r.company_id = s.company_id);
     WITH crowded AS (
         SELECT i.company_id, i.owner, i.group_key, count(*) AS items

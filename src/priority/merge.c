@@ -15,29 +15,26 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/visibilitymap.h"
 #include "common/hashfn.h"
 #include "executor/tuptable.h"
 #include "lib/binaryheap.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-/* A cell is read by one row at first, then by runs that double up to this many. */
+/* A cell is read by one row at first, then by runs that grow up to this many. */
 #define RUN_MAX 64
+#define RUN_GROWTH 4
 
-#define KEYS 5
+#define OPEN_KEYS 3
 
-/* Columns of aurora.item_cell. */
-enum
-{
-	CELL_COMPANY_ID = 1,
-	CELL_OWNER,
-	CELL_LEVEL,
-	CELL_CELL
-};
+/* Position of the cell in the index of aurora.item_cell. */
+#define CELL_CELL 2
 
 typedef enum NodeSort
 {
@@ -61,7 +58,8 @@ typedef struct MergeCell
 	AuroraRow *rows; /* read ahead, in order */
 	int row_count;
 	int next_row;
-	int run;	   /* rows to read next time; 0 when nothing was read yet */
+	int next_run;  /* rows to read next time */
+	bool started;  /* something was read */
 	bool finished; /* no rows beyond those read ahead */
 	TimestampTz last_act_by;
 	int64 last_item_id;
@@ -80,7 +78,6 @@ typedef struct Merge
 {
 	const AuroraMergeRequest *request;
 	Snapshot snapshot;
-	Oid level;
 	Relation item;
 	Relation open_index;
 	Relation group_index;
@@ -198,16 +195,17 @@ last_act_by(const Merge *merge, const MergeCell *cell)
 /* ---- reading ---- */
 
 static void
-set_scan_keys(const Merge *merge, const MergeCell *cell, int32 cell_or_group, TimestampTz from,
-			  ScanKey keys)
+set_scope_key(const AuroraScope *scope, ScanKey keys)
 {
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ,
-				Int32GetDatum(cell->scope->company_id));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(cell->scope->owner));
-	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_ENUM_EQ, ObjectIdGetDatum(merge->level));
-	ScanKeyInit(&keys[3], 4, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(cell_or_group));
-	ScanKeyInit(&keys[4], 5, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE,
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(scope->number));
+}
+
+static void
+set_open_keys(const MergeCell *cell, int32 cell_or_group, TimestampTz from, ScanKey keys)
+{
+	set_scope_key(cell->scope, keys);
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(cell_or_group));
+	ScanKeyInit(&keys[2], 3, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE,
 				TimestampTzGetDatum(from));
 }
 
@@ -226,22 +224,23 @@ append_row(Merge *merge, MergeCell *cell, TimestampTz act_by, int64 item_id)
 
 /*
  * Reads the cell's next run of rows. A run begins again at the last deadline read and passes over
- * the rows that were read before; since runs double, that costs at most as much again.
+ * the rows that were read before; since runs grow, that costs little.
  */
 static void
 read_run(Merge *merge, MergeCell *cell)
 {
-	ScanKeyData keys[KEYS];
-	bool again = cell->run > 0;
+	ScanKeyData keys[OPEN_KEYS];
+	bool again = cell->started;
 	TimestampTz last = last_act_by(merge, cell);
+	int run = cell->next_run;
 
-	cell->run = Min(Max(cell->run * 2, 1), RUN_MAX);
-	cell->rows = palloc(sizeof(AuroraRow) * cell->run);
+	cell->started = true;
+	cell->next_run = Min(run * RUN_GROWTH, RUN_MAX);
+	cell->rows = palloc(sizeof(AuroraRow) * run);
 	cell->row_count = cell->next_row = 0;
-	set_scan_keys(merge, cell, cell->cell, again ? cell->last_act_by : first_act_by(merge, cell),
-				  keys);
-	index_rescan(merge->open_scan, keys, KEYS, NULL, 0);
-	while (cell->row_count < cell->run)
+	set_open_keys(cell, cell->cell, again ? cell->last_act_by : first_act_by(merge, cell), keys);
+	index_rescan(merge->open_scan, keys, OPEN_KEYS, NULL, 0);
+	while (cell->row_count < run)
 	{
 		bool isnull;
 		TimestampTz act_by;
@@ -277,11 +276,11 @@ static bool
 read_group_head(Merge *merge, const MergeGroup *group, TimestampTz *act_by)
 {
 	const MergeCell *any = &group->cells[0];
-	ScanKeyData keys[KEYS];
+	ScanKeyData keys[OPEN_KEYS];
 	bool isnull;
 
-	set_scan_keys(merge, any, group->group, first_act_by(merge, any), keys);
-	index_rescan(merge->group_scan, keys, KEYS, NULL, 0);
+	set_open_keys(any, group->group, first_act_by(merge, any), keys);
+	index_rescan(merge->group_scan, keys, OPEN_KEYS, NULL, 0);
 	if (!index_getnext_slot(merge->group_scan, ForwardScanDirection, merge->slot))
 		return false;
 	*act_by = DatumGetTimestampTz(slot_getattr(merge->slot, ITEM_ACT_BY, &isnull));
@@ -305,6 +304,7 @@ add_cell(Merge *merge, int *capacity, AuroraScope *scope, int32 number)
 	cell->node.sort = NODE_CELL;
 	cell->scope = scope;
 	cell->cell = number;
+	cell->next_run = 1;
 	aurora_cell_unpack(number, &cell->features);
 	if (!cell_can_match(merge, cell))
 		return NULL;
@@ -314,39 +314,58 @@ add_cell(Merge *merge, int *capacity, AuroraScope *scope, int32 number)
 }
 
 /*
+ * Adds the occupied cells of one scope from the registry's index. The table itself is visited only
+ * where the visibility map does not vouch for the page.
+ */
+static void
+load_cells_of_scope(Merge *merge, IndexScanDesc scan, TupleTableSlot *slot, Buffer *vm_buffer,
+					int *capacity, AuroraScope *scope)
+{
+	ScanKeyData keys[1];
+	ItemPointer tid;
+	int32 previous = -1;
+
+	set_scope_key(scope, keys);
+	index_rescan(scan, keys, 1, NULL, 0);
+	while ((tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
+	{
+		bool isnull;
+		int32 number;
+
+		if (!VM_ALL_VISIBLE(scan->heapRelation, ItemPointerGetBlockNumber(tid), vm_buffer) &&
+			!index_fetch_heap(scan, slot))
+			continue;
+		number = DatumGetInt32(index_getattr(scan->xs_itup, CELL_CELL, scan->xs_itupdesc, &isnull));
+		if (number != previous)
+			add_cell(merge, capacity, scope, number);
+		previous = number;
+	}
+}
+
+/*
  * The occupied cells of all scopes, in the order of the scopes and of the cells.
  */
 static void
 load_cells(Merge *merge)
 {
+	Relation registry = table_open(aurora_relation_oid("item_cell"), AccessShareLock);
+	Relation index = index_open(aurora_relation_oid("item_cell_key"), AccessShareLock);
+	IndexScanDesc scan = index_beginscan(registry, index, merge->snapshot, 1, 0);
+	TupleTableSlot *slot = table_slot_create(registry, NULL);
+	Buffer vm_buffer = InvalidBuffer;
 	int capacity = 256;
 	ListCell *lc;
 
+	scan->xs_want_itup = true;
 	merge->cells = palloc(sizeof(MergeCell) * capacity);
 	foreach (lc, merge->request->scopes)
-	{
-		AuroraScope *scope = lfirst(lc);
-		AuroraScan scan;
-		ScanKeyData keys[3];
-		int32 previous = -1;
-
-		ScanKeyInit(&keys[0], CELL_COMPANY_ID, BTEqualStrategyNumber, F_INT4EQ,
-					Int32GetDatum(scope->company_id));
-		ScanKeyInit(&keys[1], CELL_OWNER, BTEqualStrategyNumber, F_TEXTEQ,
-					CStringGetTextDatum(scope->owner));
-		ScanKeyInit(&keys[2], CELL_LEVEL, BTEqualStrategyNumber, F_ENUM_EQ,
-					ObjectIdGetDatum(merge->level));
-		aurora_scan_open(&scan, "item_cell", "item_cell_key", merge->snapshot, 3, keys);
-		while (aurora_scan_next(&scan))
-		{
-			int32 number = DatumGetInt32(scan.values[CELL_CELL - 1]);
-
-			if (number != previous)
-				add_cell(merge, &capacity, scope, number);
-			previous = number;
-		}
-		aurora_scan_close(&scan);
-	}
+		load_cells_of_scope(merge, scan, slot, &vm_buffer, &capacity, lfirst(lc));
+	if (BufferIsValid(vm_buffer))
+		ReleaseBuffer(vm_buffer);
+	ExecDropSingleTupleTableSlot(slot);
+	index_endscan(scan);
+	index_close(index, AccessShareLock);
+	table_close(registry, AccessShareLock);
 }
 
 static void
@@ -419,7 +438,6 @@ woken_cell(Merge *merge, AuroraScope *scope)
 	}
 	cell->static_points = aurora_static_points(policy, &cell->features);
 	cell->rows = palloc(sizeof(AuroraRow));
-	cell->run = 1;
 	cell->finished = true;
 	append_row(merge, cell, act_by,
 			   DatumGetInt64(slot_getattr(merge->slot, ITEM_ITEM_ID, &isnull)));
@@ -431,22 +449,19 @@ static List *
 read_woken(Merge *merge)
 {
 	Relation index = index_open(aurora_relation_oid("item_snoozed"), AccessShareLock);
-	IndexScanDesc scan = index_beginscan(merge->item, index, merge->snapshot, 4, 0);
+	IndexScanDesc scan = index_beginscan(merge->item, index, merge->snapshot, 2, 0);
 	List *woken = NIL;
 	ListCell *lc;
 
 	foreach (lc, merge->request->scopes)
 	{
 		AuroraScope *scope = lfirst(lc);
-		ScanKeyData keys[4];
+		ScanKeyData keys[2];
 
-		ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(scope->company_id));
-		ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_TEXTEQ,
-					CStringGetTextDatum(scope->owner));
-		ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_ENUM_EQ, ObjectIdGetDatum(merge->level));
-		ScanKeyInit(&keys[3], 4, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE,
+		set_scope_key(scope, keys);
+		ScanKeyInit(&keys[1], 2, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE,
 					TimestampTzGetDatum(merge->request->at));
-		index_rescan(scan, keys, 4, NULL, 0);
+		index_rescan(scan, keys, 2, NULL, 0);
 		while (index_getnext_slot(scan, ForwardScanDirection, merge->slot))
 		{
 			MergeCell *cell = woken_cell(merge, scope);
@@ -591,6 +606,62 @@ next_row(Merge *merge)
 	return NULL;
 }
 
+/*
+ * Counts a cell's rows of lane 0 that are not on the surface, up to a limit. Rows of a lane come
+ * first within a cell, so it ends at the first of another.
+ */
+static int
+count_cell_left_out(Merge *merge, MergeCell *cell, int limit)
+{
+	int count = 0;
+
+	while (count < limit)
+	{
+		AuroraRow *row;
+
+		if (cell->next_row == cell->row_count)
+		{
+			if (cell->finished)
+				break;
+			cell->next_run = limit - count;
+			read_run(merge, cell);
+			continue;
+		}
+		row = &cell->rows[cell->next_row++];
+		if (row->key.lane != 0)
+			break;
+		if (!group_is_taken(merge, row))
+			count++;
+	}
+	return count;
+}
+
+/*
+ * Counts the rows of lane 0 that are not on the surface, up to AURORA_LEFT_OUT_MAX. Their order
+ * does not matter, so each cell is read through by itself.
+ */
+static int
+count_left_out(Merge *merge)
+{
+	int count = 0;
+
+	while (count < AURORA_LEFT_OUT_MAX && !binaryheap_empty(merge->queue))
+	{
+		MergeNode *node = (MergeNode *) DatumGetPointer(binaryheap_first(merge->queue));
+
+		if (node->bound.lane != 0)
+			break;
+		if (node->sort == NODE_GROUP)
+			open_group(merge, (MergeGroup *) node);
+		else
+		{
+			binaryheap_remove_first(merge->queue);
+			count += count_cell_left_out(merge, (MergeCell *) node, AURORA_LEFT_OUT_MAX - count);
+		}
+	}
+	return count;
+}
+
 static void
 begin_merge(Merge *merge)
 {
@@ -600,10 +671,11 @@ begin_merge(Merge *merge)
 	merge->item = table_open(aurora_relation_oid("item"), AccessShareLock);
 	merge->open_index = index_open(aurora_relation_oid("item_open"), AccessShareLock);
 	merge->group_index = index_open(aurora_relation_oid("item_open_group"), AccessShareLock);
-	merge->open_scan = index_beginscan(merge->item, merge->open_index, merge->snapshot, KEYS, 0);
-	merge->group_scan = index_beginscan(merge->item, merge->group_index, merge->snapshot, KEYS, 0);
+	merge->open_scan =
+		index_beginscan(merge->item, merge->open_index, merge->snapshot, OPEN_KEYS, 0);
+	merge->group_scan =
+		index_beginscan(merge->item, merge->group_index, merge->snapshot, OPEN_KEYS, 0);
 	merge->slot = table_slot_create(merge->item, NULL);
-	merge->level = aurora_level_oid(merge->request->level);
 
 	load_cells(merge);
 	form_groups(merge);
@@ -645,12 +717,8 @@ aurora_merge(const AuroraMergeRequest *request, Snapshot snapshot, AuroraMergeRe
 	result->item_desc = CreateTupleDescCopy(RelationGetDescr(merge.item));
 	result->rows = palloc(sizeof(AuroraRow) * request->limit);
 	result->count = 0;
-	result->lane0_left_out = 0;
 	while (result->count < request->limit && (row = next_row(&merge)) != NULL)
 		result->rows[result->count++] = *row;
-	if (result->count == request->limit)
-		while (result->lane0_left_out < AURORA_LEFT_OUT_MAX && (row = next_row(&merge)) != NULL &&
-			   row->key.lane == 0)
-			result->lane0_left_out++;
+	result->lane0_left_out = count_left_out(&merge);
 	end_merge(&merge);
 }

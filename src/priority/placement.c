@@ -281,7 +281,25 @@ act_by_of_item(const AuroraCompany *company, const ItemValues *item, int kind_nu
 }
 
 /*
- * Sets what placement decides: vip, boost, currency, cell and act_by.
+ * The owner and level as one number.
+ */
+static int32
+scope_of_item(const AuroraCompany *company, const ItemValues *item, Snapshot snapshot)
+{
+	text *owner = DatumGetTextPP(VALUE(item, ITEM_OWNER));
+	AuroraPrincipal principal;
+
+	if (!aurora_principal_find(company->company_id, owner, snapshot, &principal))
+		ereport(ERROR, (errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+						errmsg("there is no owner \"%s\" in company \"%s\"", text_to_cstring(owner),
+							   company->name),
+						errhint("Add it with aurora.add_principal().")));
+	return aurora_scope_number(principal.number,
+							   aurora_level_from_enum(DatumGetObjectId(VALUE(item, ITEM_LEVEL))));
+}
+
+/*
+ * Sets what placement decides: scope, vip, boost, currency, cell and act_by.
  */
 static void
 place(const AuroraCompany *company, ItemValues *item, Snapshot snapshot)
@@ -294,6 +312,7 @@ place(const AuroraCompany *company, ItemValues *item, Snapshot snapshot)
 		set_value(item, ITEM_CURRENCY, CStringGetTextDatum(company->currency));
 	cell = cell_of_item(company, item, snapshot);
 	aurora_cell_unpack(cell, &features);
+	set_value(item, ITEM_SCOPE, Int32GetDatum(scope_of_item(company, item, snapshot)));
 	set_value(item, ITEM_CELL, Int32GetDatum(cell));
 	set_value(item, ITEM_ACT_BY, TimestampTzGetDatum(act_by_of_item(company, item, features.kind)));
 }
@@ -315,21 +334,18 @@ static void
 register_cell(Relation registry, const ItemValues *item)
 {
 	AuroraScan scan;
-	ScanKeyData keys[4];
+	ScanKeyData keys[2];
 	bool found;
 
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, VALUE(item, ITEM_COMPANY_ID));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_TEXTEQ, VALUE(item, ITEM_OWNER));
-	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_ENUM_EQ, VALUE(item, ITEM_LEVEL));
-	ScanKeyInit(&keys[3], 4, BTEqualStrategyNumber, F_INT4EQ, VALUE(item, ITEM_CELL));
-	aurora_scan_open(&scan, "item_cell", "item_cell_key", SnapshotSelf, 4, keys);
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, VALUE(item, ITEM_SCOPE));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, VALUE(item, ITEM_CELL));
+	aurora_scan_open(&scan, "item_cell", "item_cell_key", SnapshotSelf, 2, keys);
 	found = aurora_scan_next(&scan);
 	aurora_scan_close(&scan);
 	if (!found)
 	{
-		Datum values[4] = {VALUE(item, ITEM_COMPANY_ID), VALUE(item, ITEM_OWNER),
-						   VALUE(item, ITEM_LEVEL), VALUE(item, ITEM_CELL)};
-		bool nulls[4] = {false};
+		Datum values[2] = {VALUE(item, ITEM_SCOPE), VALUE(item, ITEM_CELL)};
+		bool nulls[2] = {false};
 		HeapTuple tuple = heap_form_tuple(RelationGetDescr(registry), values, nulls);
 
 		CatalogTupleInsert(registry, tuple);
@@ -341,9 +357,7 @@ static bool
 same_cell(const ItemValues *a, const ItemValues *b)
 {
 	return DatumGetInt32(VALUE(a, ITEM_CELL)) == DatumGetInt32(VALUE(b, ITEM_CELL)) &&
-		   DatumGetInt32(VALUE(a, ITEM_COMPANY_ID)) == DatumGetInt32(VALUE(b, ITEM_COMPANY_ID)) &&
-		   DatumGetObjectId(VALUE(a, ITEM_LEVEL)) == DatumGetObjectId(VALUE(b, ITEM_LEVEL)) &&
-		   datum_image_eq(VALUE(a, ITEM_OWNER), VALUE(b, ITEM_OWNER), false, -1);
+		   DatumGetInt32(VALUE(a, ITEM_SCOPE)) == DatumGetInt32(VALUE(b, ITEM_SCOPE));
 }
 
 /* ---- the trigger ---- */
@@ -371,8 +385,8 @@ note_changes(ItemValues *item, const ItemValues *old)
 static HeapTuple
 placed_tuple(HeapTuple tuple, TupleDesc desc, ItemValues *item)
 {
-	static const int placed[] = {ITEM_CELL,		ITEM_ACT_BY,	ITEM_VIP,	  ITEM_BOOST,
-								 ITEM_CURRENCY, ITEM_PLACED_AT, ITEM_STATE_AT};
+	static const int placed[] = {ITEM_SCOPE, ITEM_CELL,		ITEM_ACT_BY,	ITEM_VIP,
+								 ITEM_BOOST, ITEM_CURRENCY, ITEM_PLACED_AT, ITEM_STATE_AT};
 	bool replace[ITEM_COLUMNS] = {false};
 	bool changed = false;
 

@@ -22,6 +22,7 @@ enum
 	ITEM_ITEM_ID,
 	ITEM_OWNER,
 	ITEM_LEVEL,
+	ITEM_SCOPE,
 	ITEM_CELL,
 	ITEM_ACT_BY,
 	ITEM_KIND,
@@ -103,7 +104,7 @@ extern AuroraPolicy *aurora_policy_load(int32 company_id, const char *owner, Sna
 extern bool aurora_rate_find(int32 company_id, text *currency, Snapshot snapshot, Numeric *rate);
 extern int aurora_kind_number(const AuroraCompany *company, const char *kind);
 extern char *aurora_kind_names(const AuroraCompany *company);
-extern Oid aurora_level_oid(AuroraLevel level);
+extern AuroraLevel aurora_level_from_enum(Oid value);
 
 /* ---- score.c ---- */
 typedef enum AuroraFeature
@@ -134,14 +135,20 @@ extern AuroraQuadrant aurora_quadrant_of(bool important, bool urgent);
 typedef struct AuroraScope
 {
 	int32 company_id;
-	char *owner;
+	int32 number; /* as rows carry it; see aurora_scope_number() */
 	AuroraPolicy *policy;
 } AuroraScope;
+
+/* A principal and a level as one number, by which the indexes of items begin. */
+static inline int32
+aurora_scope_number(int32 principal_number, AuroraLevel level)
+{
+	return principal_number << 2 | (int32) level;
+}
 
 typedef struct AuroraMergeRequest
 {
 	List *scopes; /* of AuroraScope */
-	AuroraLevel level;
 	TimestampTz at;
 	int quadrant; /* an AuroraQuadrant, or -1 for all */
 	int limit;

@@ -93,10 +93,17 @@ const char *const aurora_level_label[AURORA_LEVEL_COUNT] = {AURORA_LEVEL_LIST(LA
 #undef LABEL
 };
 
-Oid
-aurora_level_oid(AuroraLevel level)
+AuroraLevel
+aurora_level_from_enum(Oid value)
 {
-	return aurora_enum_oid("item_level", aurora_level_label[level]);
+	AuroraLevel level = 0;
+
+	while (level < AURORA_LEVEL_COUNT &&
+		   aurora_enum_oid("item_level", aurora_level_label[level]) != value)
+		level++;
+	if (level == AURORA_LEVEL_COUNT)
+		elog(ERROR, "level %u is unknown", value);
+	return level;
 }
 
 /*

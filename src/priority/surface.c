@@ -126,14 +126,24 @@ refuse_stranger(const AuroraIdentity *identity)
 }
 
 static AuroraScope *
-make_scope(int32 company_id, const char *owner, AuroraPolicy *policy)
+make_scope(const AuroraPrincipal *principal, AuroraLevel level, AuroraPolicy *policy)
 {
 	AuroraScope *scope = palloc(sizeof(AuroraScope));
 
-	scope->company_id = company_id;
-	scope->owner = pstrdup(owner);
+	scope->company_id = principal->company_id;
+	scope->number = aurora_scope_number(principal->number, level);
 	scope->policy = policy;
 	return scope;
+}
+
+/*
+ * The scope of a principal by its own weights.
+ */
+static AuroraScope *
+own_scope(const AuroraPrincipal *principal, AuroraLevel level, Snapshot snapshot)
+{
+	return make_scope(principal, level,
+					  aurora_policy_load(principal->company_id, principal->owner, snapshot));
 }
 
 /*
@@ -181,7 +191,7 @@ compare_in_one_currency(List *scopes, Snapshot snapshot)
  * NULL those of the caller.
  */
 static List *
-scopes_of_owner(const char *owner, Snapshot snapshot)
+scopes_of_owner(const char *owner, AuroraLevel level, Snapshot snapshot)
 {
 	AuroraIdentity *identity = aurora_identity_get(snapshot);
 	List *scopes = NIL;
@@ -190,13 +200,7 @@ scopes_of_owner(const char *owner, Snapshot snapshot)
 	if (!owner)
 	{
 		foreach (lc, identity->principals)
-		{
-			AuroraPrincipal *self = lfirst(lc);
-
-			scopes = lappend(
-				scopes, make_scope(self->company_id, self->owner,
-								   aurora_policy_load(self->company_id, self->owner, snapshot)));
-		}
+			scopes = lappend(scopes, own_scope(lfirst(lc), level, snapshot));
 		if (!scopes)
 			refuse_stranger(identity);
 	}
@@ -205,12 +209,11 @@ scopes_of_owner(const char *owner, Snapshot snapshot)
 		foreach (lc, aurora_identity_companies(identity, snapshot))
 		{
 			int32 company_id = lfirst_int(lc);
+			AuroraPrincipal principal;
 
 			if (aurora_identity_sees(identity, company_id, owner) &&
-				aurora_principal_exists(company_id, owner, snapshot))
-				scopes =
-					lappend(scopes, make_scope(company_id, owner,
-											   aurora_policy_load(company_id, owner, snapshot)));
+				aurora_principal_find(company_id, cstring_to_text(owner), snapshot, &principal))
+				scopes = lappend(scopes, own_scope(&principal, level, snapshot));
 		}
 		if (!scopes)
 			refuse_owner(identity, owner, snapshot);
@@ -255,8 +258,8 @@ scopes_of_company(text *company, Snapshot snapshot)
 						errmsg("permission denied for the items of all owners"),
 						errhint("Managers may ask for them. aurora.surface() shows your own.")));
 	policy = aurora_policy_load(company_id, NULL, snapshot);
-	foreach (lc, aurora_company_owners(company_id, snapshot))
-		scopes = lappend(scopes, make_scope(company_id, lfirst(lc), policy));
+	foreach (lc, aurora_company_principals(company_id, snapshot))
+		scopes = lappend(scopes, make_scope(lfirst(lc), AURORA_LEVEL_HUMAN, policy));
 	return scopes;
 }
 
@@ -332,11 +335,12 @@ owner_argument(FunctionCallInfo fcinfo, int argument)
 Datum
 aurora_surface(PG_FUNCTION_ARGS)
 {
-	AuroraMergeRequest request = {.level = AURORA_LEVEL_HUMAN, .quadrant = -1};
+	AuroraMergeRequest request = {.quadrant = -1};
 
 	request.limit = checked_top_n(fcinfo, 0);
 	request.at = checked_at(fcinfo, 2);
-	request.scopes = scopes_of_owner(owner_argument(fcinfo, 1), GetActiveSnapshot());
+	request.scopes =
+		scopes_of_owner(owner_argument(fcinfo, 1), AURORA_LEVEL_HUMAN, GetActiveSnapshot());
 	return answer(fcinfo, &request);
 }
 
@@ -344,31 +348,33 @@ Datum
 aurora_agenda(PG_FUNCTION_ARGS)
 {
 	AuroraMergeRequest request = {.quadrant = -1};
+	AuroraLevel level;
 
-	request.level = checked_label(fcinfo, 0, "level", aurora_level_label, AURORA_LEVEL_COUNT);
+	level = checked_label(fcinfo, 0, "level", aurora_level_label, AURORA_LEVEL_COUNT);
 	request.limit = checked_top_n(fcinfo, 1);
 	request.at = checked_at(fcinfo, 3);
-	request.scopes = scopes_of_owner(owner_argument(fcinfo, 2), GetActiveSnapshot());
+	request.scopes = scopes_of_owner(owner_argument(fcinfo, 2), level, GetActiveSnapshot());
 	return answer(fcinfo, &request);
 }
 
 Datum
 aurora_quadrant(PG_FUNCTION_ARGS)
 {
-	AuroraMergeRequest request = {.level = AURORA_LEVEL_HUMAN};
+	AuroraMergeRequest request = {0};
 
 	request.quadrant =
 		checked_label(fcinfo, 0, "quadrant", aurora_quadrant_label, AURORA_QUADRANT_COUNT);
 	request.limit = checked_top_n(fcinfo, 1);
 	request.at = checked_at(fcinfo, 3);
-	request.scopes = scopes_of_owner(owner_argument(fcinfo, 2), GetActiveSnapshot());
+	request.scopes =
+		scopes_of_owner(owner_argument(fcinfo, 2), AURORA_LEVEL_HUMAN, GetActiveSnapshot());
 	return answer(fcinfo, &request);
 }
 
 Datum
 aurora_company_surface(PG_FUNCTION_ARGS)
 {
-	AuroraMergeRequest request = {.level = AURORA_LEVEL_HUMAN, .quadrant = -1};
+	AuroraMergeRequest request = {.quadrant = -1};
 
 	request.limit = checked_top_n(fcinfo, 0);
 	request.at = checked_at(fcinfo, 2);

@@ -35,7 +35,8 @@ enum
 	PRINCIPAL_COMPANY_ID = 1,
 	PRINCIPAL_OWNER,
 	PRINCIPAL_LOGIN_ROLE,
-	PRINCIPAL_TRUST
+	PRINCIPAL_TRUST,
+	PRINCIPAL_NO
 };
 
 /* How many owners a hint names. */
@@ -135,8 +136,17 @@ aurora_company_find(text *name, Snapshot snapshot, int32 *company_id)
 	return found;
 }
 
-static bool
-principal_by_owner(int32 company_id, text *owner, Snapshot snapshot, AuroraPrincipal *principal)
+static void
+read_principal(const AuroraScan *scan, AuroraPrincipal *principal)
+{
+	principal->company_id = DatumGetInt32(scan->values[PRINCIPAL_COMPANY_ID - 1]);
+	principal->number = DatumGetInt32(scan->values[PRINCIPAL_NO - 1]);
+	principal->owner = TextDatumGetCString(scan->values[PRINCIPAL_OWNER - 1]);
+	principal->trust = trust_from_enum(DatumGetObjectId(scan->values[PRINCIPAL_TRUST - 1]));
+}
+
+bool
+aurora_principal_find(int32 company_id, text *owner, Snapshot snapshot, AuroraPrincipal *principal)
 {
 	AuroraScan scan;
 	ScanKeyData key[2];
@@ -148,11 +158,7 @@ principal_by_owner(int32 company_id, text *owner, Snapshot snapshot, AuroraPrinc
 	aurora_scan_open(&scan, "principal", "principal_pkey", snapshot, 2, key);
 	found = aurora_scan_next(&scan);
 	if (found)
-	{
-		principal->company_id = company_id;
-		principal->owner = text_to_cstring(owner);
-		principal->trust = trust_from_enum(DatumGetObjectId(scan.values[PRINCIPAL_TRUST - 1]));
-	}
+		read_principal(&scan, principal);
 	aurora_scan_close(&scan);
 	return found;
 }
@@ -174,7 +180,7 @@ aurora_assume(PG_FUNCTION_ARGS)
 						errmsg("permission denied to assume a principal"),
 						errhint("Only members of aurora_gateway may assume a principal.")));
 	if (!aurora_company_find(company, snapshot, &company_id) ||
-		!principal_by_owner(company_id, owner, snapshot, &principal))
+		!aurora_principal_find(company_id, owner, snapshot, &principal))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("there is no principal \"%s\" in company \"%s\"",
 							   text_to_cstring(owner), text_to_cstring(company)),
@@ -195,39 +201,36 @@ aurora_assume(PG_FUNCTION_ARGS)
 
 /* ---- resolving the caller ---- */
 
-static AuroraPrincipal *
-copy_principal(int32 company_id, const char *owner, AuroraTrust trust)
+/*
+ * The principals that a scan of aurora.principal gives.
+ */
+static List *
+read_principals(const char *index, Snapshot snapshot, ScanKey key)
 {
-	AuroraPrincipal *principal = palloc(sizeof(AuroraPrincipal));
+	List *principals = NIL;
+	AuroraScan scan;
 
-	principal->company_id = company_id;
-	principal->owner = pstrdup(owner);
-	principal->trust = trust;
-	return principal;
+	aurora_scan_open(&scan, "principal", index, snapshot, 1, key);
+	while (aurora_scan_next(&scan))
+	{
+		AuroraPrincipal *principal = palloc(sizeof(AuroraPrincipal));
+
+		read_principal(&scan, principal);
+		principals = lappend(principals, principal);
+	}
+	aurora_scan_close(&scan);
+	return principals;
 }
 
 static List *
 principals_of_role(Oid role, Snapshot snapshot)
 {
-	List *principals = NIL;
-	AuroraScan scan;
 	ScanKeyData key;
 	NameData name;
 
 	namestrcpy(&name, GetUserNameFromId(role, false));
 	ScanKeyInit(&key, PRINCIPAL_LOGIN_ROLE, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&name));
-	aurora_scan_open(&scan, "principal", "principal_login", snapshot, 1, &key);
-	while (aurora_scan_next(&scan))
-	{
-		char *owner = TextDatumGetCString(scan.values[PRINCIPAL_OWNER - 1]);
-
-		principals = lappend(
-			principals,
-			copy_principal(DatumGetInt32(scan.values[PRINCIPAL_COMPANY_ID - 1]), owner,
-						   trust_from_enum(DatumGetObjectId(scan.values[PRINCIPAL_TRUST - 1]))));
-	}
-	aurora_scan_close(&scan);
-	return principals;
+	return read_principals("principal_login", snapshot, &key);
 }
 
 AuroraIdentity *
@@ -244,8 +247,10 @@ aurora_identity_get(Snapshot snapshot)
 					 errmsg("the role has changed since this transaction assumed a principal"),
 					 errhint("Assume a principal and stay with the role that did.")));
 		identity->assumed = true;
-		identity->principals = list_make1(copy_principal(
-			assumed.principal.company_id, assumed.principal.owner, assumed.principal.trust));
+		identity->principals = list_make1(palloc(sizeof(AuroraPrincipal)));
+		*(AuroraPrincipal *) linitial(identity->principals) = assumed.principal;
+		((AuroraPrincipal *) linitial(identity->principals))->owner =
+			pstrdup(assumed.principal.owner);
 		return identity;
 	}
 	identity->administers_all = superuser_arg(role) || role_has(role, "aurora_admin");
@@ -315,28 +320,14 @@ aurora_identity_companies(const AuroraIdentity *identity, Snapshot snapshot)
 
 /* ---- owners ---- */
 
-bool
-aurora_principal_exists(int32 company_id, const char *owner, Snapshot snapshot)
-{
-	AuroraPrincipal principal;
-
-	return principal_by_owner(company_id, cstring_to_text(owner), snapshot, &principal);
-}
-
 List *
-aurora_company_owners(int32 company_id, Snapshot snapshot)
+aurora_company_principals(int32 company_id, Snapshot snapshot)
 {
-	List *owners = NIL;
-	AuroraScan scan;
 	ScanKeyData key;
 
 	ScanKeyInit(&key, PRINCIPAL_COMPANY_ID, BTEqualStrategyNumber, F_INT4EQ,
 				Int32GetDatum(company_id));
-	aurora_scan_open(&scan, "principal", "principal_pkey", snapshot, 1, &key);
-	while (aurora_scan_next(&scan))
-		owners = lappend(owners, TextDatumGetCString(scan.values[PRINCIPAL_OWNER - 1]));
-	aurora_scan_close(&scan);
-	return owners;
+	return read_principals("principal_pkey", snapshot, &key);
 }
 
 char *
@@ -355,9 +346,10 @@ aurora_identity_owner_names(const AuroraIdentity *identity, Snapshot snapshot)
 
 		if (!identity->administers_all && self->trust < AURORA_TRUST_MANAGER)
 			continue;
-		foreach (lc, aurora_company_owners(company_id, snapshot))
+		foreach (lc, aurora_company_principals(company_id, snapshot))
 			if (count++ < OWNER_NAMES_MAX)
-				appendStringInfo(&names, "%s\"%s\"", names.len ? ", " : "", (char *) lfirst(lc));
+				appendStringInfo(&names, "%s\"%s\"", names.len ? ", " : "",
+								 ((AuroraPrincipal *) lfirst(lc))->owner);
 	}
 	if (count > OWNER_NAMES_MAX)
 		appendStringInfo(&names, " and %d more", count - OWNER_NAMES_MAX);

@@ -15,6 +15,7 @@
 typedef struct AuroraPrincipal
 {
 	int32 company_id;
+	int32 number; /* over all companies */
 	char *owner;
 	AuroraTrust trust;
 } AuroraPrincipal;
@@ -42,10 +43,12 @@ extern bool aurora_identity_manages(const AuroraIdentity *identity, int32 compan
 /* The id of a company by its name; false when there is none. */
 extern bool aurora_company_find(text *name, Snapshot snapshot, int32 *company_id);
 
-extern bool aurora_principal_exists(int32 company_id, const char *owner, Snapshot snapshot);
+/* The principal of that name; false when there is none. */
+extern bool aurora_principal_find(int32 company_id, text *owner, Snapshot snapshot,
+								  AuroraPrincipal *principal);
 
-/* Names of all owners in a company, in order (a list of char *). */
-extern List *aurora_company_owners(int32 company_id, Snapshot snapshot);
+/* All principals of a company, by name (a list of AuroraPrincipal). */
+extern List *aurora_company_principals(int32 company_id, Snapshot snapshot);
 
 /*
  * The first owners that the caller may see, for a hint; NULL when it sees none but its own.

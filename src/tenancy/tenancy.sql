@@ -55,23 +55,30 @@ COMMENT ON COLUMN aurora.company.important_points IS 'Static points at or over w
 COMMENT ON COLUMN aurora.company.revenue_unit IS 'Expected value, in the company''s currency, at which revenue starts to give points. Default 1,000; smaller for a seller of small tickets.';
 COMMENT ON COLUMN aurora.company.created_at IS 'When the company was added.';
 
+CREATE SEQUENCE aurora.principal_principal_no_seq AS int MAXVALUE 536870911;
+COMMENT ON SEQUENCE aurora.principal_principal_no_seq IS 'Numbers the principals of all companies.';
+
 CREATE TABLE aurora.principal (
     company_id int NOT NULL REFERENCES aurora.company,
     owner text COLLATE "C" NOT NULL,
     login_role name,
     trust aurora.trust NOT NULL DEFAULT 'member',
+    principal_no int NOT NULL DEFAULT nextval('aurora.principal_principal_no_seq'),
     display_name text,
     email text COLLATE "C",
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (company_id, owner),
-    CONSTRAINT principal_owner_check CHECK (length(owner) BETWEEN 1 AND 200)
+    CONSTRAINT principal_owner_check CHECK (length(owner) BETWEEN 1 AND 200),
+    CONSTRAINT principal_principal_no_check CHECK (principal_no BETWEEN 1 AND 536870911)
 );
+ALTER SEQUENCE aurora.principal_principal_no_seq OWNED BY aurora.principal.principal_no;
 CREATE UNIQUE INDEX principal_login ON aurora.principal (login_role, company_id);
 COMMENT ON TABLE aurora.principal IS 'Who acts in a company: a person or an agent. One login role may stand for a principal in each of several companies.';
 COMMENT ON COLUMN aurora.principal.company_id IS 'The company.';
 COMMENT ON COLUMN aurora.principal.owner IS 'Name of the principal, as items carry it in their owner column.';
 COMMENT ON COLUMN aurora.principal.login_role IS 'The database role that stands for this principal; null when only a gateway assumes it.';
 COMMENT ON COLUMN aurora.principal.trust IS 'What the principal may do.';
+COMMENT ON COLUMN aurora.principal.principal_no IS 'Number of the principal, over all companies, for indexes.';
 COMMENT ON COLUMN aurora.principal.display_name IS 'Name for people to read.';
 COMMENT ON COLUMN aurora.principal.email IS 'Address of the principal.';
 COMMENT ON COLUMN aurora.principal.created_at IS 'When the principal was added.';
@@ -93,6 +100,7 @@ COMMENT ON COLUMN aurora.currency_rate.set_at IS 'When the rate was set.';
 
 SELECT pg_catalog.pg_extension_config_dump('aurora.company_company_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('aurora.company', '');
+SELECT pg_catalog.pg_extension_config_dump('aurora.principal_principal_no_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('aurora.principal', '');
 SELECT pg_catalog.pg_extension_config_dump('aurora.currency_rate', '');
 
