@@ -291,6 +291,32 @@ $$;
 COMMENT ON FUNCTION aurora.add_company(text, text, numeric, numeric, numeric, numeric) IS
     'Adds a company and returns its id. Amounts are in its currency (ISO 4217). For administrators.';
 
+CREATE FUNCTION aurora.rebase_rates(company_id int, currency text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    before text := (SELECT c.currency FROM aurora.company c WHERE c.company_id = rebase_rates.company_id FOR UPDATE);
+    rebase numeric;
+BEGIN
+    IF currency IS NULL OR currency = before THEN
+        RETURN;
+    END IF;
+    DELETE FROM aurora.currency_rate r
+        WHERE r.company_id = rebase_rates.company_id AND r.currency = rebase_rates.currency
+        RETURNING r.rate INTO rebase;
+    IF NOT FOUND THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('the company has no rate for the currency %s', currency),
+            HINT = format('Set what one %s is worth in %s first: SELECT aurora.set_rate(%L, ...).', currency, before,
+                          currency);
+    END IF;
+    UPDATE aurora.currency_rate r SET rate = r.rate / rebase WHERE r.company_id = rebase_rates.company_id;
+    INSERT INTO aurora.currency_rate (company_id, currency, rate)
+        VALUES (rebase_rates.company_id, before, 1 / rebase);
+END
+$$;
+COMMENT ON FUNCTION aurora.rebase_rates(int, text) IS
+    'Turns a company''s rates into rates of another currency, which must have one. set_company() asks this.';
+
 CREATE FUNCTION aurora.set_company(company text DEFAULT NULL, name text DEFAULT NULL, currency text DEFAULT NULL,
                                    big_threshold numeric DEFAULT NULL, sla_hours numeric DEFAULT NULL,
                                    important_points numeric DEFAULT NULL, revenue_unit numeric DEFAULT NULL)
@@ -303,6 +329,7 @@ BEGIN
     PERFORM aurora.require_lead();
     id := aurora.company_for(company);
     PERFORM aurora.require_manage(id);
+    PERFORM aurora.rebase_rates(id, currency);
     UPDATE aurora.company c SET
         name = coalesce(set_company.name, c.name),
         currency = coalesce(set_company.currency, c.currency),
@@ -315,7 +342,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.set_company(text, text, text, numeric, numeric, numeric, numeric) IS
-    'Changes a company''s settings; what is left null stays. Items move to their new cells in batches, by the worker or by CALL aurora.apply_settings().';
+    'Changes a company''s settings; what is left null stays. A new currency needs a rate, by which all rates are converted; thresholds are not. Items move to their new cells in batches, by the worker or by CALL aurora.apply_settings().';
 
 CREATE FUNCTION aurora.add_principal(owner text, company text DEFAULT NULL, login_role name DEFAULT NULL,
                                      trust text DEFAULT 'member', display_name text DEFAULT NULL,

@@ -63,20 +63,21 @@ CREATE TEMPORARY TABLE draft (
     risk int,
     severity int,
     sender text,
+    vip boolean,
     group_key text,
     provider text,
     ended boolean NOT NULL DEFAULT false
 );
 
 -- What a person would find first today, by hand.
-INSERT INTO draft (kind, title, received, due, active, amount, currency, win_chance, risk, severity, sender) VALUES
+INSERT INTO draft (kind, title, received, due, active, amount, currency, win_chance, risk, severity, vip) VALUES
     ('incident', 'Inference API returns 503 for every customer', '-20 min', NULL, NULL, NULL, NULL, NULL, 3, 1, NULL),
     ('incident', 'Edge replica 40 s behind the lead', '-35 min', NULL, NULL, NULL, NULL, NULL, 1, 2, NULL),
     ('deal', 'Vision inspection for 14 plants, Castellan Motors', '-96 d', '9 d', '-12 d', 1450000, 'USD', 0.6, 3, NULL, NULL),
     ('deal', 'Claims triage, three-year renewal, Harbor Health', '-61 d', '26 h', '-3 d', 480000, 'USD', 0.8, 2, NULL, NULL),
     ('deal', 'On-site GPU cluster, Lindqvist Aerospace', '-40 d', '3 d', '-8 d', 212000, 'EUR', 0.4, 2, NULL, NULL),
-    ('meeting', 'Board call', '-14 d', '40 min', NULL, NULL, NULL, NULL, NULL, NULL, NULL),
-    ('meeting', 'Price talk with Harbor Health', '-6 d', '3 h', NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    ('meeting', 'Board call', '-5 d', '40 min', NULL, NULL, NULL, NULL, NULL, NULL, true),
+    ('meeting', 'Price talk with Harbor Health', '-2 d', '3 h', NULL, NULL, NULL, NULL, NULL, NULL, NULL),
     ('task', 'Sign the order form of Solano Energy', '-2 d', '2 h', NULL, 64000, 'USD', NULL, NULL, NULL, NULL),
     ('task', 'Send the numbers to the auditor', '-9 d', '-1 d', NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 INSERT INTO draft (kind, title, received, sender, group_key, provider)
@@ -85,23 +86,25 @@ INSERT INTO draft (kind, title, received, sender, group_key, provider)
                  (3, 'Reference call this week?', '-15 min')) AS mail (place, subject, received)
     JOIN (SELECT email, row_number() OVER (ORDER BY contact_no) AS place FROM contact WHERE vip) AS v USING (place);
 
--- Deals: a Pareto tail from 500 to two million; a quarter in euro.
+-- Deals: a Pareto tail from 500 to two million, a quarter in euro. Dana has some of the large ones.
 INSERT INTO draft (kind, title, owner, received, due, active, amount, currency, win_chance, risk, group_key, provider)
     SELECT 'deal',
            pg_temp.pick('product', n, '{Vision inspection,Demand forecast,Warehouse routing,Claims triage,Voice agents,
                         Document search,Predictive maintenance,GPU hours,Support copilot,Model audit,Data labelling,
                         Annual support}') || ', ' || customer.name,
-           pg_temp.pick('deal owner', n, '{dana,sam,sam,sam,ines}'),
+           pg_temp.pick('deal owner', n, CASE WHEN amount < 20000 THEN '{sam,sam,ines}' ELSE '{dana,sam,sam}' END::text[]),
            (3 + 200 * pg_temp.die('deal age', n) ^ 2) * interval '-1 d',
            (130 * pg_temp.die('close', n) - 6) * interval '1 d',
            CASE WHEN stage >= 3 THEN 25 * pg_temp.die('active', n) ^ 2 * interval '-1 d' END,
-           round(least(2000000, 500 * (1 - pg_temp.die('amount', n)) ^ (-1 / 0.85))::numeric, -2),
+           amount,
            CASE WHEN pg_temp.die('currency', n) < 0.25 THEN 'EUR' ELSE 'USD' END,
            ('{0.1,0.2,0.4,0.6,0.8}'::real[])[stage],
            greatest(0, floor(13 * pg_temp.die('risk', n))::int - 9),
            'deal:' || n, 'hubspot'
     FROM generate_series(1, 900) AS n
-    CROSS JOIN LATERAL (SELECT 1 + floor(5 * pg_temp.die('stage', n))::int AS stage) AS staged
+    CROSS JOIN LATERAL (SELECT
+        1 + floor(5 * pg_temp.die('stage', n))::int AS stage,
+        round(least(2000000, 500 * (1 - pg_temp.die('amount', n)) ^ (-1 / 0.85))::numeric, -2) AS amount) AS rolled
     JOIN customer ON customer_no = 1 + floor(160 * pg_temp.die('customer', n))::int;
 
 -- Mail of a month, three to a thread; most of it is answered.
@@ -129,7 +132,7 @@ INSERT INTO draft (kind, title, owner, received, sender, provider, ended)
 INSERT INTO draft (kind, title, owner, received, due, provider, ended)
     SELECT 'meeting',
            pg_temp.pick('meeting', n, '{Demo for,Weekly call with,Contract review with,Kick-off with,Training for}') || ' ' || customer.name,
-           pg_temp.pick('meeting owner', n, '{dana,dana,sam,sam,ines}'), interval '-20 d', hours * interval '1 h',
+           pg_temp.pick('meeting owner', n, '{dana,dana,sam,sam,ines}'), 72 * pg_temp.die('invited', n) * interval '-1 h', hours * interval '1 h',
            'google', hours < 0
     FROM generate_series(1, 260) AS n
     CROSS JOIN LATERAL (SELECT 1008 * pg_temp.die('start', n) - 336 AS hours) AS timed
@@ -183,7 +186,7 @@ CREATE TEMPORARY TABLE loaded AS
     SELECT n, aurora.add_item(
                title, kind => kind, owner => owner, company => 'Lumen Works', level => level,
                provider => provider, external_id => CASE WHEN provider IS NOT NULL THEN 'demo-' || n END, sender => sender,
-               amount => amount, currency => currency, win_chance => win_chance, due_at => now() + due,
+               vip => vip, amount => amount, currency => currency, win_chance => win_chance, due_at => now() + due,
                received_at => now() + received, last_activity_at => now() + active, risk => coalesce(risk, 0), severity => severity,
                group_key => group_key) AS item_id
     FROM (SELECT * FROM draft ORDER BY n) AS draft;
@@ -192,12 +195,12 @@ CREATE TEMPORARY TABLE loaded AS
 
 SELECT aurora.complete(item_id) FROM loaded JOIN draft USING (n) WHERE ended;
 SELECT aurora.snooze(item_id, now() + (1 + n % 40) * interval '5 h')
-    FROM loaded JOIN draft USING (n) WHERE kind = 'task' AND level = 'human' AND NOT ended AND n % 17 = 3;
-SELECT aurora.dismiss(item_id) FROM loaded JOIN draft USING (n) WHERE kind = 'email' AND NOT ended AND n % 9 = 4;
+    FROM loaded JOIN draft USING (n) WHERE kind = 'task' AND level = 'human' AND NOT ended AND n % 17 = 3 AND n > 20;
+SELECT aurora.dismiss(item_id) FROM loaded JOIN draft USING (n) WHERE kind = 'email' AND NOT ended AND n % 9 = 4 AND n > 20;
 SELECT aurora.delegate(item_id, 'ines')
     FROM loaded JOIN draft USING (n) WHERE kind = 'chore' AND owner = 'dana' AND NOT ended AND n % 8 = 5;
 SELECT aurora.add_dependency(item_id, next_id)
     FROM (SELECT item_id, lead(item_id) OVER (ORDER BY n) AS next_id
           FROM loaded JOIN draft USING (n)
-          WHERE kind = 'task' AND level = 'human' AND NOT ended AND n % 17 = 8) AS chain
+          WHERE kind = 'task' AND level = 'human' AND NOT ended AND n % 17 = 8 AND n > 20) AS chain
     WHERE next_id IS NOT NULL;

@@ -43,13 +43,15 @@ count_regress() {
     add_counts "$1" "$good" "$bad" 0 "$3"
 }
 
-# Counts assertions in the output of prove --verbose; those of subtests are part of one.
+# Counts assertions in the output of prove --verbose; those of subtests are part of one. A file that
+# ends early or without a plan has a failure more.
 count_tap() {
-    local good bad left_out
+    local good bad left_out broken
     good=$(grep -E '^ok [0-9]+' "$2" | grep -cvE '# skip' -i) || true
     bad=$(grep -E '^not ok [0-9]+' "$2" | grep -cvE '# TODO' -i) || true
     left_out=$(grep -ciE '^ok [0-9]+.*# skip|^1\.\.0 # skip' "$2") || true
-    add_counts "$1" "$good" "$bad" "$left_out" "$3"
+    broken=$(grep -cE '\(Wstat: .* Failed: 0\)' "$2") || true
+    add_counts "$1" "$good" "$((bad + broken))" "$left_out" "$3"
 }
 
 # A suite that fails as a whole, for a crash say, has a failure even when no test of it tells.

@@ -25,6 +25,9 @@ logged() {
     mkdir -p "${log%/*}"
     first=$(wc -l 2>/dev/null <"$log") || first=0
     ("$@") >>"$log" 2>&1 </dev/null || status=$?
-    [ "$status" -eq 0 ] || tail -n "+$((first + 1))" "$log" | tail -n 30 >&2
+    if [ "$status" -ne 0 ]; then
+        tail -n "+$((first + 1))" "$log" | tail -n 30 >&2
+        [ "$(wc -l <"$log")" -gt "$first" ] || warn "$log has not a word on it: is the disk full?"
+    fi
     return "$status"
 }

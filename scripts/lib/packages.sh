@@ -11,13 +11,14 @@ missing_packages() {
 
 # Installs those of the given packages that are missing; does nothing, and needs nobody, when none is.
 need_packages() {
-    local missing
+    local missing status=0
     command -v dpkg-query >/dev/null 2>&1 || die "this is not a Debian system: install the like of $* by hand, see README.md"
     mapfile -t missing < <(missing_packages "$@")
     [ "${#missing[@]}" -gt 0 ] || return 0
     say "installing ${missing[*]} (some minutes)"
-    as_root "install ${missing[*]}" env "${apt_environment[@]}" "$scripts/lib/install-packages" "${missing[@]}" ||
-        die "the packages could not be installed"
+    as_root "install ${missing[*]}" env "${apt_environment[@]}" "$scripts/lib/install-packages" "${missing[@]}" || status=$?
+    [ "$status" -lt 128 ] || exit "$status"
+    [ "$status" -eq 0 ] || die 'the packages could not be installed'
 }
 
 # sudo drops what apt may need to reach its mirror.

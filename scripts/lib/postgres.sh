@@ -88,7 +88,8 @@ link_all() {
     as_server ln -s -t "$2" "${links[@]}"
 }
 
-# Installs what was built in the folder $1 into the tree $2.
+# Installs what was built in the folder $1 into the tree $2 beside it; a relative path is none that
+# make could stumble over.
 install_extension() {
-    as_server make -s -C "$1" PG_CONFIG="$pg_config" DESTDIR="$2" install
+    as_server make -s -C "$1" PG_CONFIG="$pg_config" DESTDIR="../${2##*/}" install
 }

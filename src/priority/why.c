@@ -199,12 +199,13 @@ add_subject(Sentence *sentence, AuroraKind base)
 }
 
 /*
- * How long nothing happened on it, or how long it has waited.
+ * How long nothing happened on it; or how long it has waited, unless its due time says more.
  */
 static void
 add_silence(Sentence *sentence, AuroraKind base)
 {
 	TimestampTz since;
+	TimestampTz due;
 	int64 span;
 
 	if (time_column(sentence, ITEM_LAST_ACTIVITY_AT, &since))
@@ -214,12 +215,15 @@ add_silence(Sentence *sentence, AuroraKind base)
 			appendStringInfo(&sentence->words, " silent for %s", span_words(span));
 		return;
 	}
-	if (base != AURORA_KIND_EMAIL && base != AURORA_KIND_INCIDENT)
+	if (base == AURORA_KIND_MEETING ||
+		(base != AURORA_KIND_EMAIL && time_column(sentence, ITEM_DUE_AT, &due)))
 		return;
 	if (time_column(sentence, ITEM_RECEIVED_AT, &since))
 	{
 		span = aurora_slack(sentence->at, since);
-		if (span >= USECS_PER_MINUTE)
+		if (span < USECS_PER_MINUTE)
+			appendStringInfoString(&sentence->words, " just in");
+		else
 			appendStringInfo(&sentence->words,
 							 base == AURORA_KIND_EMAIL ? " waiting for %s" : " open for %s",
 							 span_words(span));
