@@ -1778,8 +1778,8 @@ BEGIN
             INSERT INTO aurora.item_surfaced AS f (company_id, item_id, first_at, last_at, best_rank)
                 SELECT i.company_id, i.item_id, sample_surface.at, sample_surface.at, s.rank
                 FROM aurora.surface(10, p.owner, sample_surface.at) s
-                JOIN aurora.item i ON i.company_id = ANY (aurora.company_ids()) AND i.item_id = s.item_id
-                                      AND i.owner = p.owner
+                JOIN aurora.principal n ON n.owner = p.owner
+                JOIN aurora.item i ON i.company_id = n.company_id AND i.item_id = s.item_id AND i.owner = n.owner
                 ON CONFLICT (company_id, item_id) DO UPDATE SET
                     first_at = least(f.first_at, excluded.first_at), last_at = greatest(f.last_at, excluded.last_at),
                     best_rank = least(f.best_rank, excluded.best_rank), samples = f.samples + 1;

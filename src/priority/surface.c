@@ -206,6 +206,8 @@ scopes_of_owner(const char *owner, AuroraLevel level, Snapshot snapshot)
 	}
 	else
 	{
+		if (aurora_identity_is_vouched())
+			identity->administers_all = true;
 		foreach (lc, aurora_identity_companies(identity, snapshot))
 		{
 			int32 company_id = lfirst_int(lc);

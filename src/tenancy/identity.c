@@ -258,6 +258,12 @@ aurora_identity_get(Snapshot snapshot)
 	return identity;
 }
 
+bool
+aurora_identity_is_vouched(void)
+{
+	return GetUserId() != GetOuterUserId() && superuser_arg(GetUserId());
+}
+
 AuroraPrincipal *
 aurora_identity_in(const AuroraIdentity *identity, int32 company_id)
 {

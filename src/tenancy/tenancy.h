@@ -32,6 +32,12 @@ extern void aurora_tenancy_init(void);
 /* The caller's identity under the given snapshot, in the current memory context. */
 extern AuroraIdentity *aurora_identity_get(Snapshot snapshot);
 
+/*
+ * True inside a SECURITY DEFINER function that a superuser owns: it vouches for the owners that it
+ * names. The duties of the lead work so for whoever may call them.
+ */
+extern bool aurora_identity_is_vouched(void);
+
 /* The caller's principal in a company, or NULL. */
 extern AuroraPrincipal *aurora_identity_in(const AuroraIdentity *identity, int32 company_id);
 
