@@ -73,7 +73,7 @@ aurora_worker_add_duty(const char *name, AuroraDuty run, const int *interval_s)
 {
 	if (duty_count == MAX_DUTIES)
 		elog(ERROR, "too many duties");
-	duties[duty_count++] = (Duty){.name = name, .run = run, .interval_s = interval_s};
+	duties[duty_count++] = (Duty) {.name = name, .run = run, .interval_s = interval_s};
 }
 
 /* ---- shared memory ---- */

@@ -63,8 +63,8 @@ typedef struct Placer
 	Oid open_state;
 } Placer;
 
-#define VALUE(item, column) ((item)->values[(column) -1])
-#define IS_NULL(item, column) ((item)->nulls[(column) -1])
+#define VALUE(item, column) ((item)->values[(column) - 1])
+#define IS_NULL(item, column) ((item)->nulls[(column) - 1])
 
 static void
 set_value(ItemValues *item, int column, Datum value)
