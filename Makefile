@@ -37,7 +37,10 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '  make %-14s %s\n' all 'build the extension' install 'install it' installcheck 'regress, isolation and TAP tests'
 
-SQL_SOURCES = $(foreach c,$(CAPABILITIES),src/$(c)/$(c).sql)
+# The SQL of each capability, in order.
+SQL_tenancy = tenancy
+SQL_priority = priority surface settings items duties rights
+SQL_SOURCES = $(foreach c,$(CAPABILITIES),$(patsubst %,src/$(c)/%.sql,$(SQL_$(c))))
 
 sql: aurora--1.0.sql  ## rebuild aurora--1.0.sql from src/*/*.sql
 
