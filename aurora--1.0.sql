@@ -72,10 +72,12 @@ CREATE TABLE aurora.principal (
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (company_id, owner),
     CONSTRAINT principal_owner_check CHECK (length(owner) BETWEEN 1 AND 200),
+    CONSTRAINT principal_principal_no_key UNIQUE (principal_no),
     CONSTRAINT principal_principal_no_check CHECK (principal_no BETWEEN 1 AND 536870911)
 );
 ALTER SEQUENCE aurora.principal_principal_no_seq OWNED BY aurora.principal.principal_no;
 CREATE UNIQUE INDEX principal_login ON aurora.principal (login_role, company_id);
+COMMENT ON INDEX aurora.principal_login IS 'The principals of a login role, one for each company.';
 COMMENT ON TABLE aurora.principal IS 'Who acts in a company: a person or an agent. One login role may stand for a principal in each of several companies.';
 COMMENT ON COLUMN aurora.principal.company_id IS 'The company.';
 COMMENT ON COLUMN aurora.principal.owner IS 'Name of the principal, as items carry it in their owner column.';
@@ -158,6 +160,10 @@ COMMENT ON FUNCTION aurora.trust_labels() IS 'The trust levels as the library kn
 CREATE FUNCTION aurora.require_lead() RETURNS void
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_require_lead';
 COMMENT ON FUNCTION aurora.require_lead() IS 'Raises 25006 with a hint that names the lead when this node is a standby.';
+
+CREATE FUNCTION aurora.announce_missing() RETURNS void
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'aurora_announce_missing';
+COMMENT ON FUNCTION aurora.announce_missing() IS 'When this transaction commits, a NOTICE tells what does not run in this database; CREATE EXTENSION asks for it.';
 
 CREATE FUNCTION aurora.library_preloaded() RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_library_preloaded';
@@ -345,19 +351,19 @@ COMMENT ON FUNCTION aurora.set_company(text, text, text, numeric, numeric, numer
     'Changes a company''s settings; what is left null stays. A new currency needs a rate, by which all rates are converted; thresholds are not. Items move to their new cells in batches, by the worker or by CALL aurora.apply_settings().';
 
 CREATE FUNCTION aurora.add_principal(owner text, company text DEFAULT NULL, login_role name DEFAULT NULL,
-                                     trust text DEFAULT 'member', display_name text DEFAULT NULL,
+                                     trust text DEFAULT NULL, display_name text DEFAULT NULL,
                                      email text DEFAULT NULL) RETURNS aurora.principal
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     id int;
     labels text[] := enum_range(NULL::aurora.trust)::text[];
-    group_role name := CASE WHEN trust = 'agent' THEN 'aurora_agent' ELSE 'aurora_user' END;
+    group_role name;
     result aurora.principal;
 BEGIN
     PERFORM aurora.require_lead();
     id := aurora.company_for(company);
     PERFORM aurora.require_manage(id);
-    IF trust IS NULL OR trust <> ALL (labels) THEN
+    IF trust <> ALL (labels) THEN
         RAISE invalid_parameter_value USING
             MESSAGE = format('there is no trust level "%s"', trust),
             HINT = 'Trust levels: ' || array_to_string(labels, ', ') || '.';
@@ -374,12 +380,13 @@ BEGIN
         END IF;
     END IF;
     INSERT INTO aurora.principal AS p (company_id, owner, login_role, trust, display_name, email)
-        VALUES (id, owner, login_role, trust::aurora.trust, display_name, email)
+        VALUES (id, owner, login_role, coalesce(trust, 'member')::aurora.trust, display_name, email)
         ON CONFLICT ON CONSTRAINT principal_pkey DO UPDATE
-            SET login_role = coalesce(excluded.login_role, p.login_role), trust = excluded.trust,
+            SET login_role = coalesce(excluded.login_role, p.login_role), trust = coalesce(add_principal.trust::aurora.trust, p.trust),
                 display_name = coalesce(excluded.display_name, p.display_name),
                 email = coalesce(excluded.email, p.email)
         RETURNING p.* INTO result;
+    group_role := CASE WHEN result.trust = 'agent' THEN 'aurora_agent' ELSE 'aurora_user' END;
     IF login_role IS NOT NULL AND NOT pg_has_role(login_role, group_role, 'MEMBER') THEN
         EXECUTE format('GRANT %I TO %I', group_role, login_role);
     END IF;
@@ -387,7 +394,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.add_principal(text, text, name, text, text, text) IS
-    'Adds a principal to a company, or changes the one of that name. A login role given is mapped to it and becomes a member of aurora_user (aurora_agent for agents). For those who may manage the company; mapping a role is for administrators.';
+    'Adds a principal to a company (trust member unless said otherwise), or changes the one of that name; what is left null stays. A login role given is mapped to it and becomes a member of aurora_user (aurora_agent for agents). For those who may manage the company; mapping a role is for administrators.';
 
 CREATE FUNCTION aurora.set_rate(currency text, rate numeric, company text DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -436,18 +443,7 @@ GRANT EXECUTE ON FUNCTION aurora.set_company, aurora.add_principal, aurora.set_r
 GRANT EXECUTE ON FUNCTION aurora.add_company TO aurora_admin;
 GRANT EXECUTE ON FUNCTION aurora.library_preloaded TO aurora_monitor;
 
-DO $$
-BEGIN
-    IF NOT aurora.library_preloaded() THEN
-        RAISE NOTICE 'aurora is not in shared_preload_libraries: its background workers do not run'
-            USING HINT = 'Everything else works. Add aurora to shared_preload_libraries and restart to have the workers.';
-    ELSIF current_setting('aurora.database') <> current_database() THEN
-        RAISE NOTICE 'aurora''s background workers run in database "%"', current_setting('aurora.database')
-            USING HINT = format('To have them here: ALTER SYSTEM SET aurora.database = %L; SELECT pg_reload_conf();',
-                                current_database());
-    END IF;
-END
-$$;
+SELECT aurora.announce_missing();
 
 -- Priority: items, what they depend on, and the surface.
 
@@ -467,7 +463,7 @@ COMMENT ON TYPE aurora.item_outcome IS 'How a deal ended.';
 
 -- ---- tables ----
 
-CREATE TABLE aurora.item_kind (
+CREATE TABLE aurora.company_kind (
     company_id int NOT NULL REFERENCES aurora.company,
     kind text COLLATE "C" NOT NULL,
     kind_no smallint NOT NULL,
@@ -477,23 +473,23 @@ CREATE TABLE aurora.item_kind (
     default_deadline interval,
     kind_offset double precision,
     PRIMARY KEY (company_id, kind),
-    CONSTRAINT item_kind_kind_no_key UNIQUE (company_id, kind_no),
-    CONSTRAINT item_kind_kind_check CHECK (kind ~ '^[a-z][a-z0-9_]{0,62}$'),
-    CONSTRAINT item_kind_kind_no_check CHECK (kind_no BETWEEN 0 AND 63),
-    CONSTRAINT item_kind_half_life_check CHECK (half_life BETWEEN '36 seconds' AND '365 days'),
-    CONSTRAINT item_kind_stall_limit_check CHECK (stall_limit BETWEEN '0' AND '3650 days'),
-    CONSTRAINT item_kind_default_deadline_check CHECK (default_deadline BETWEEN '0' AND '3650 days'),
-    CONSTRAINT item_kind_kind_offset_check CHECK (kind_offset BETWEEN -100 AND 100)
+    CONSTRAINT company_kind_kind_no_key UNIQUE (company_id, kind_no),
+    CONSTRAINT company_kind_kind_check CHECK (kind ~ '^[a-z][a-z0-9_]{0,62}$'),
+    CONSTRAINT company_kind_kind_no_check CHECK (kind_no BETWEEN 0 AND 63),
+    CONSTRAINT company_kind_half_life_check CHECK (half_life BETWEEN '36 seconds' AND '365 days'),
+    CONSTRAINT company_kind_stall_limit_check CHECK (stall_limit BETWEEN '0' AND '3650 days'),
+    CONSTRAINT company_kind_default_deadline_check CHECK (default_deadline BETWEEN '0' AND '3650 days'),
+    CONSTRAINT company_kind_kind_offset_check CHECK (kind_offset BETWEEN -100 AND 100)
 );
-COMMENT ON TABLE aurora.item_kind IS 'A company''s own kinds, and its changes to the built-in ones. aurora.kinds shows all in effect.';
-COMMENT ON COLUMN aurora.item_kind.company_id IS 'The company.';
-COMMENT ON COLUMN aurora.item_kind.kind IS 'Name of the kind.';
-COMMENT ON COLUMN aurora.item_kind.kind_no IS 'Number of the kind within the company, as cells carry it.';
-COMMENT ON COLUMN aurora.item_kind.base IS 'The built-in kind that it behaves like; a built-in kind is its own base.';
-COMMENT ON COLUMN aurora.item_kind.half_life IS 'Slack over which urgency halves; null as the base.';
-COMMENT ON COLUMN aurora.item_kind.stall_limit IS 'Silence after which it must be acted on; 0 for none, null as the base. Days are of 24 hours.';
-COMMENT ON COLUMN aurora.item_kind.default_deadline IS 'Time after receipt by which it must be acted on; 0 for none, null as the base.';
-COMMENT ON COLUMN aurora.item_kind.kind_offset IS 'Points that every item of the kind gets; null as the base.';
+COMMENT ON TABLE aurora.company_kind IS 'A company''s own kinds, and its changes to the built-in ones. aurora.kinds shows all in effect.';
+COMMENT ON COLUMN aurora.company_kind.company_id IS 'The company.';
+COMMENT ON COLUMN aurora.company_kind.kind IS 'Name of the kind.';
+COMMENT ON COLUMN aurora.company_kind.kind_no IS 'Number of the kind within the company, as cells carry it.';
+COMMENT ON COLUMN aurora.company_kind.base IS 'The built-in kind that it behaves like; a built-in kind is its own base.';
+COMMENT ON COLUMN aurora.company_kind.half_life IS 'Slack over which urgency halves; null as the base.';
+COMMENT ON COLUMN aurora.company_kind.stall_limit IS 'Silence after which it must be acted on; 0 for none, null as the base. Days are of 24 hours.';
+COMMENT ON COLUMN aurora.company_kind.default_deadline IS 'Time after receipt by which it must be acted on; 0 for none, null as the base.';
+COMMENT ON COLUMN aurora.company_kind.kind_offset IS 'Points that every item of the kind gets; null as the base.';
 
 CREATE TABLE aurora.weight_override (
     company_id int NOT NULL REFERENCES aurora.company,
@@ -641,7 +637,7 @@ COMMENT ON COLUMN aurora.item.external_id IS 'Its id there; with the provider un
 COMMENT ON COLUMN aurora.item.url IS 'Where a person opens it.';
 COMMENT ON COLUMN aurora.item.sender IS 'Address it came from, in lower case; aurora.person knows VIPs.';
 COMMENT ON COLUMN aurora.item.created_at IS 'When it was added here.';
-COMMENT ON COLUMN aurora.item.placed_at IS 'When its cell or act_by last changed; kept by a trigger.';
+COMMENT ON COLUMN aurora.item.placed_at IS 'When it last came to where it is: moved to another cell or deadline, woke, was unblocked or opened again; kept by a trigger.';
 COMMENT ON COLUMN aurora.item.details IS 'Whatever else the source says.';
 
 CREATE UNIQUE INDEX item_source ON aurora.item (company_id, provider, external_id) WHERE external_id IS NOT NULL;
@@ -664,6 +660,7 @@ CREATE TABLE aurora.item_cell (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200,
         autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100, vacuum_truncate = off);
 CREATE INDEX item_cell_key ON aurora.item_cell (scope, cell);
+COMMENT ON INDEX aurora.item_cell_key IS 'Cells of an owner and level.';
 COMMENT ON TABLE aurora.item_cell IS 'The cells that hold, or held, open items. Written as items come, swept nightly. A cell may stand here twice.';
 COMMENT ON COLUMN aurora.item_cell.scope IS 'Owner and level, as in aurora.item.';
 COMMENT ON COLUMN aurora.item_cell.cell IS 'The cell.';
@@ -693,6 +690,7 @@ CREATE TABLE aurora.item_dependency (
     FOREIGN KEY (company_id, blocker_id) REFERENCES aurora.item (company_id, item_id) ON DELETE CASCADE
 );
 CREATE INDEX item_dependency_blocker ON aurora.item_dependency (company_id, blocker_id);
+COMMENT ON INDEX aurora.item_dependency_blocker IS 'Which items wait for one.';
 COMMENT ON TABLE aurora.item_dependency IS 'Which item waits for which. An item is out of the surface until the last one it waits for has ended.';
 COMMENT ON COLUMN aurora.item_dependency.company_id IS 'The company.';
 COMMENT ON COLUMN aurora.item_dependency.item_id IS 'The item that waits.';
@@ -717,6 +715,8 @@ CREATE TABLE aurora.item_history (
 );
 CREATE INDEX item_history_item ON aurora.item_history (company_id, item_id, history_id);
 CREATE INDEX item_history_actor ON aurora.item_history (company_id, acted_by, history_id);
+COMMENT ON INDEX aurora.item_history_item IS 'What was done with an item.';
+COMMENT ON INDEX aurora.item_history_actor IS 'What somebody did last.';
 ALTER SEQUENCE aurora.item_history_history_id_seq OWNED BY aurora.item_history.history_id;
 COMMENT ON TABLE aurora.item_history IS 'What was done with items: who, when, from what to what.';
 COMMENT ON COLUMN aurora.item_history.company_id IS 'The company.';
@@ -737,10 +737,9 @@ CREATE TABLE aurora.item_phase (
     urgent boolean NOT NULL,
     quadrant aurora.item_quadrant NOT NULL,
     since timestamptz NOT NULL,
-    PRIMARY KEY (company_id, item_id),
-    FOREIGN KEY (company_id, item_id) REFERENCES aurora.item ON DELETE CASCADE
+    PRIMARY KEY (company_id, item_id)
 ) WITH (fillfactor = 85);
-COMMENT ON TABLE aurora.item_phase IS 'The quadrant of open items with hysteresis, as the lead saw it last; for archiving.';
+COMMENT ON TABLE aurora.item_phase IS 'The quadrant of open items with hysteresis, as the lead saw it last; for archiving. Rows of items that are gone are removed at the next look.';
 COMMENT ON COLUMN aurora.item_phase.company_id IS 'The company.';
 COMMENT ON COLUMN aurora.item_phase.item_id IS 'The item.';
 COMMENT ON COLUMN aurora.item_phase.important IS 'Became important, and has not fallen below 90 % of the threshold since.';
@@ -755,10 +754,9 @@ CREATE TABLE aurora.item_surfaced (
     last_at timestamptz NOT NULL,
     best_rank int NOT NULL,
     samples bigint NOT NULL DEFAULT 1,
-    PRIMARY KEY (company_id, item_id),
-    FOREIGN KEY (company_id, item_id) REFERENCES aurora.item ON DELETE CASCADE
+    PRIMARY KEY (company_id, item_id)
 ) WITH (fillfactor = 70);
-COMMENT ON TABLE aurora.item_surfaced IS 'Items that were among the ten on their owner''s surface, by samples that the lead takes.';
+COMMENT ON TABLE aurora.item_surfaced IS 'Items that were among the ten on their owner''s surface, by samples that the lead takes. Rows of items that are gone are removed at the next sample.';
 COMMENT ON COLUMN aurora.item_surfaced.company_id IS 'The company.';
 COMMENT ON COLUMN aurora.item_surfaced.item_id IS 'The item.';
 COMMENT ON COLUMN aurora.item_surfaced.first_at IS 'When it was first seen there.';
@@ -812,7 +810,7 @@ DO $$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['item_kind', 'weight_override', 'weight_change_change_id_seq', 'weight_change',
+    FOREACH name IN ARRAY ARRAY['company_kind', 'weight_override', 'weight_change_change_id_seq', 'weight_change',
                                 'person', 'item_item_id_seq', 'item', 'item_cell', 'item_group_slot',
                                 'item_dependency', 'item_history_history_id_seq', 'item_history', 'item_phase',
                                 'item_surfaced', 'placement_run', 'win_chance', 'duty_run'] LOOP
@@ -1047,12 +1045,12 @@ CREATE VIEW aurora.kinds WITH (security_invoker = true) AS
            CASE WHEN o.kind IS NULL THEN 'built-in' ELSE 'changed' END AS source,
            c.company_id, k.kind_no
     FROM aurora.company c CROSS JOIN aurora.builtin_kinds() k
-    LEFT JOIN aurora.item_kind o ON o.company_id = c.company_id AND o.kind = k.kind
+    LEFT JOIN aurora.company_kind o ON o.company_id = c.company_id AND o.kind = k.kind
     UNION ALL
     SELECT c.name, o.kind, o.base, coalesce(o.half_life, k.half_life), coalesce(o.stall_limit, k.stall_limit),
            coalesce(o.default_deadline, k.default_deadline), coalesce(o.kind_offset, k.kind_offset), 'added',
            c.company_id, o.kind_no
-    FROM aurora.company c JOIN aurora.item_kind o USING (company_id)
+    FROM aurora.company c JOIN aurora.company_kind o USING (company_id)
     JOIN aurora.builtin_kinds() k ON k.kind = o.base
     WHERE o.kind <> ALL (SELECT b.kind FROM aurora.builtin_kinds() b);
 COMMENT ON VIEW aurora.kinds IS 'The kinds in effect in each company: built-in, changed and added. Deadlines of 0 are none.';
@@ -1079,7 +1077,7 @@ BEGIN
     PERFORM aurora.require_lead();
     id := aurora.company_for(company);
     PERFORM aurora.require_manage(id);
-    LOCK TABLE aurora.item_kind IN SHARE ROW EXCLUSIVE MODE;
+    LOCK TABLE aurora.company_kind IN SHARE ROW EXCLUSIVE MODE;
     SELECT b.kind_no INTO number FROM aurora.builtin_kinds() b WHERE b.kind = set_kind.kind;
     builtin := FOUND;
     IF base IS NOT NULL AND base NOT IN (SELECT b.kind FROM aurora.builtin_kinds() b)
@@ -1091,18 +1089,18 @@ BEGIN
     END IF;
     IF NOT builtin THEN
         SELECT coalesce(max(k.kind_no) FILTER (WHERE k.kind = set_kind.kind), greatest(max(k.kind_no), 5) + 1, 6)
-            INTO number FROM aurora.item_kind k WHERE k.company_id = id;
+            INTO number FROM aurora.company_kind k WHERE k.company_id = id;
         IF number > 63 THEN
             RAISE program_limit_exceeded USING
                 MESSAGE = 'this company has as many kinds as it can have',
                 HINT = 'A company has at most 58 kinds of its own. Use an existing one.';
         END IF;
     END IF;
-    INSERT INTO aurora.item_kind AS k (company_id, kind, kind_no, base, half_life, stall_limit,
+    INSERT INTO aurora.company_kind AS k (company_id, kind, kind_no, base, half_life, stall_limit,
                                        default_deadline, kind_offset)
         VALUES (id, kind, number, coalesce(base, CASE WHEN builtin THEN kind ELSE 'task' END), half_life,
                 stall_limit, default_deadline, kind_offset)
-        ON CONFLICT ON CONSTRAINT item_kind_pkey DO UPDATE
+        ON CONFLICT ON CONSTRAINT company_kind_pkey DO UPDATE
             SET base = coalesce(set_kind.base, k.base),
                 half_life = coalesce(excluded.half_life, k.half_life),
                 stall_limit = coalesce(excluded.stall_limit, k.stall_limit),
@@ -1288,7 +1286,11 @@ DECLARE
 BEGIN
     PERFORM aurora.require_lead();
     id := aurora.company_for(company);
-    for_owner := aurora.owner_for(id, owner);
+    IF owner IS NULL AND external_id IS NOT NULL THEN
+        SELECT i.owner INTO for_owner FROM aurora.item i
+            WHERE i.company_id = id AND i.provider = add_item.provider AND i.external_id = add_item.external_id;
+    END IF;
+    for_owner := coalesce(for_owner, aurora.owner_for(id, owner));
     IF level <> ALL (levels) THEN
         RAISE invalid_parameter_value USING
             MESSAGE = format('there is no level "%s"', level),
@@ -1576,12 +1578,30 @@ CREATE FUNCTION aurora.is_pending(state aurora.item_state) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT $1 IN ('open', 'delegated') $$;
 COMMENT ON FUNCTION aurora.is_pending(aurora.item_state) IS 'Does an item in this state still hold up those that wait for it.';
 
+CREATE FUNCTION aurora.waits_for(company_id int, item_id bigint, other_id bigint) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'aurora_waits_for';
+COMMENT ON FUNCTION aurora.waits_for(int, bigint, bigint) IS
+    'Does the item wait for the other, itself or through others, by what is committed now. An item waits for itself.';
+
+CREATE FUNCTION aurora.lock_dependencies(company_id int) RETURNS void
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_advisory_xact_lock(hashtextextended('aurora.item_dependency', $1))
+$$;
+COMMENT ON FUNCTION aurora.lock_dependencies(int) IS
+    'Dependencies of a company are added by one transaction at a time, or two halves of a circle could be.';
+
 CREATE FUNCTION aurora.add_dependency(item_id bigint, blocker_id bigint) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    waits aurora.item := aurora.lock_item(item_id);
-    blocker aurora.item := aurora.lock_item(blocker_id);
+    waits aurora.item;
+    blocker aurora.item;
 BEGIN
+    PERFORM aurora.require_lead();
+    PERFORM aurora.lock_dependencies(c) FROM unnest(aurora.company_ids()) c
+        WHERE EXISTS (SELECT FROM aurora.item i WHERE i.company_id = c AND i.item_id = add_dependency.item_id);
+    -- The blocker first, as when it ends: two orders would be a deadlock.
+    blocker := aurora.lock_item(blocker_id);
+    waits := aurora.lock_item(item_id);
     IF waits.company_id <> blocker.company_id THEN
         RAISE invalid_parameter_value USING MESSAGE = 'an item waits for items of its own company only';
     END IF;
@@ -1595,8 +1615,12 @@ COMMENT ON FUNCTION aurora.add_dependency(bigint, bigint) IS
 CREATE FUNCTION aurora.remove_dependency(item_id bigint, blocker_id bigint) RETURNS boolean
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    waits aurora.item := aurora.lock_item(item_id);
+    waits aurora.item;
 BEGIN
+    PERFORM aurora.require_lead();
+    PERFORM FROM aurora.item i
+        WHERE i.company_id = ANY (aurora.company_ids()) AND i.item_id = remove_dependency.blocker_id FOR NO KEY UPDATE;
+    waits := aurora.lock_item(item_id);
     DELETE FROM aurora.item_dependency d
         WHERE d.company_id = waits.company_id AND d.item_id = waits.item_id
           AND d.blocker_id = remove_dependency.blocker_id;
@@ -1613,15 +1637,8 @@ DECLARE
     pending boolean;
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        -- One at a time in a company, or two halves of a circle could be added at once.
-        PERFORM pg_advisory_xact_lock(hashtextextended('aurora.item_dependency', d.company_id));
-        IF EXISTS (
-            WITH RECURSIVE up AS (
-                SELECT d.blocker_id AS id
-                UNION
-                SELECT n.blocker_id FROM up JOIN aurora.item_dependency n
-                    ON n.company_id = d.company_id AND n.item_id = up.id
-            ) SELECT FROM up WHERE up.id = d.item_id) THEN
+        PERFORM aurora.lock_dependencies(d.company_id);
+        IF aurora.waits_for(d.company_id, d.blocker_id, d.item_id) THEN
             RAISE invalid_parameter_value USING
                 MESSAGE = format('item %s cannot wait for item %s', d.item_id, d.blocker_id),
                 DETAIL = CASE WHEN d.item_id = d.blocker_id THEN 'They are the same.'
@@ -1652,7 +1669,7 @@ BEGIN
         FROM aurora.item_dependency d
         WHERE d.company_id = OLD.company_id AND d.blocker_id = OLD.item_id
           AND i.company_id = d.company_id AND i.item_id = d.item_id;
-    RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD END;
+    RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION aurora.release_dependents() IS 'Trigger: an item that ends, or opens again, tells those that wait for it.';
@@ -1660,10 +1677,11 @@ CREATE TRIGGER release_dependents AFTER UPDATE OF state ON aurora.item FOR EACH 
     WHEN (NEW.blocking > 0 AND (OLD.state IN ('open', 'delegated')) <> (NEW.state IN ('open', 'delegated')))
     EXECUTE FUNCTION aurora.release_dependents();
 COMMENT ON TRIGGER release_dependents ON aurora.item IS 'Keeps open_blockers of those that wait.';
-CREATE TRIGGER release_dependents_of_deleted BEFORE DELETE ON aurora.item FOR EACH ROW
+-- Named to run before the foreign keys' own triggers, which delete the dependencies that this one reads.
+CREATE TRIGGER "A_release_dependents" AFTER DELETE ON aurora.item FOR EACH ROW
     WHEN (OLD.blocking > 0 AND OLD.state IN ('open', 'delegated'))
     EXECUTE FUNCTION aurora.release_dependents();
-COMMENT ON TRIGGER release_dependents_of_deleted ON aurora.item IS 'The same when an item is deleted.';
+COMMENT ON TRIGGER "A_release_dependents" ON aurora.item IS 'The same when an item is deleted.';
 
 -- What the lead does by itself.
 
@@ -1691,12 +1709,24 @@ COMMENT ON TRIGGER request_placement ON aurora.company IS 'Has items moved.';
 CREATE TRIGGER request_placement AFTER INSERT OR UPDATE OR DELETE ON aurora.currency_rate
     FOR EACH ROW EXECUTE FUNCTION aurora.request_placement();
 COMMENT ON TRIGGER request_placement ON aurora.currency_rate IS 'Has items moved.';
-CREATE TRIGGER request_placement AFTER INSERT OR UPDATE OR DELETE ON aurora.item_kind
+CREATE TRIGGER request_placement AFTER INSERT OR UPDATE OR DELETE ON aurora.company_kind
     FOR EACH ROW EXECUTE FUNCTION aurora.request_placement();
-COMMENT ON TRIGGER request_placement ON aurora.item_kind IS 'Has items moved.';
+COMMENT ON TRIGGER request_placement ON aurora.company_kind IS 'Has items moved.';
 CREATE TRIGGER request_placement AFTER INSERT OR DELETE ON aurora.item_group_slot
     FOR EACH ROW EXECUTE FUNCTION aurora.request_placement();
 COMMENT ON TRIGGER request_placement ON aurora.item_group_slot IS 'Has items moved.';
+
+CREATE FUNCTION aurora.require_read_committed() RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RAISE active_sql_transaction USING
+            MESSAGE = 'this duty must see what others have committed by now',
+            HINT = 'Run it in a READ COMMITTED transaction.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.require_read_committed() IS 'Raises 25001 in a transaction that keeps its first snapshot.';
 
 CREATE FUNCTION aurora.apply_settings_batch(max_rows int DEFAULT 2000) RETURNS boolean
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -1706,6 +1736,7 @@ DECLARE
     last bigint;
 BEGIN
     PERFORM aurora.require_lead();
+    PERFORM aurora.require_read_committed();
     SELECT r.* INTO run FROM aurora.placement_run r ORDER BY r.requested_at, r.company_id LIMIT 1;
     IF NOT FOUND THEN
         RETURN false;
@@ -1780,6 +1811,8 @@ DECLARE
     rows bigint;
 BEGIN
     PERFORM aurora.require_lead();
+    DELETE FROM aurora.item_surfaced f
+        WHERE NOT EXISTS (SELECT FROM aurora.item i WHERE i.company_id = f.company_id AND i.item_id = f.item_id);
     FOR p IN SELECT DISTINCT n.owner FROM aurora.principal n
              WHERE EXISTS (SELECT FROM aurora.item_cell c WHERE c.scope = n.principal_no * 4) ORDER BY n.owner LOOP
         BEGIN
@@ -1809,8 +1842,9 @@ DECLARE
     changed bigint;
 BEGIN
     PERFORM aurora.require_lead();
-    DELETE FROM aurora.item_phase p USING aurora.item i
-        WHERE i.company_id = p.company_id AND i.item_id = p.item_id AND i.state NOT IN ('open', 'archived');
+    DELETE FROM aurora.item_phase p
+        WHERE NOT EXISTS (SELECT FROM aurora.item i
+                          WHERE i.company_id = p.company_id AND i.item_id = p.item_id AND i.state IN ('open', 'archived'));
     INSERT INTO aurora.item_phase AS p (company_id, item_id, important, urgent, quadrant, since)
         SELECT n.company_id, n.item_id, n.important, n.urgent, n.quadrant,
                CASE WHEN n.was IS NULL THEN least(n.placed_at, at) WHEN n.was = n.quadrant
@@ -1874,80 +1908,92 @@ $$;
 COMMENT ON FUNCTION aurora.archive_q4(timestamptz) IS
     'Archives human items that have been in Q4 for 48 hours without a break, and returns how many. Never big, VIP, incident, blocking, blocked or snoozed ones, nor those with a due time still to come. restore() brings one back for 30 days.';
 
-CREATE FUNCTION aurora.sweep_cells() RETURNS bigint
+CREATE FUNCTION aurora.lock_cells() RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
-DECLARE
-    swept bigint;
-    tries int := 0;
 BEGIN
     PERFORM aurora.require_lead();
-    LOOP
+    PERFORM aurora.require_read_committed();
+    FOR try IN 1..50 LOOP
         BEGIN
             LOCK TABLE aurora.item_cell IN SHARE ROW EXCLUSIVE MODE;
-            EXIT;
+            RETURN;
         EXCEPTION WHEN lock_not_available THEN
-            tries := tries + 1;
-            IF tries = 50 THEN
-                RAISE lock_not_available USING
-                    MESSAGE = 'cells cannot be swept while items are being written',
-                    HINT = 'A long transaction writes items; the next run tries again.';
-            END IF;
             PERFORM pg_sleep(0.1 * random());
         END;
     END LOOP;
+    RAISE lock_not_available USING
+        MESSAGE = 'cells cannot be swept while items are being written',
+        HINT = 'A long transaction writes items; the next run tries again.';
+END
+$$;
+COMMENT ON FUNCTION aurora.lock_cells() IS
+    'Locks out writers of items until the transaction ends. Waits in short tries, so that no writer waits long for it. Errors: 55P03 after some ten seconds, 25001 not READ COMMITTED.';
+
+CREATE FUNCTION aurora.sweep_cells() RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    swept bigint;
+BEGIN
+    PERFORM aurora.lock_cells();
     DELETE FROM aurora.item_cell c
         WHERE NOT EXISTS (
                 SELECT FROM aurora.item i
                 WHERE i.scope = c.scope AND i.cell = c.cell
                   AND i.state = 'open' AND i.open_blockers = 0 AND i.snooze_until IS NULL)
            OR EXISTS (
-                SELECT FROM aurora.item_cell d
-                WHERE d.scope = c.scope AND d.cell = c.cell AND d.ctid < c.ctid);
+                SELECT FROM aurora.item_cell d WHERE d.scope = c.scope AND d.cell = c.cell AND d.ctid < c.ctid);
     GET DIAGNOSTICS swept = ROW_COUNT;
     RETURN swept;
 END
 $$;
 COMMENT ON FUNCTION aurora.sweep_cells() IS
-    'Removes cells that hold no open item, and doubles, and returns how many. Needs a moment without writers; waits for at most ten seconds in all.';
+    'Removes cells that hold no open item, and doubles, and returns how many. Needs a moment without writers: see lock_cells().';
 
 CREATE FUNCTION aurora.set_groups_apart(min_items int DEFAULT 256) RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    wanting aurora.item_group_slot[];  -- slot: the place by size among those of the owner
     added bigint;
 BEGIN
     PERFORM aurora.require_lead();
+    PERFORM aurora.require_read_committed();
+    wanting := ARRAY(
+        SELECT (c.company_id, c.owner, c.group_key,
+                least(row_number() OVER (PARTITION BY c.company_id, c.owner ORDER BY c.items DESC, c.group_key), 16)
+               )::aurora.item_group_slot
+        FROM (SELECT i.company_id, i.owner, i.group_key, count(*) AS items
+              FROM aurora.item i WHERE i.state = 'open' AND i.group_key IS NOT NULL
+              GROUP BY i.company_id, i.owner, i.group_key HAVING count(*) >= min_items) c
+        WHERE NOT EXISTS (SELECT FROM aurora.item_group_slot s
+                          WHERE s.company_id = c.company_id AND s.owner = c.owner AND s.group_key = c.group_key));
+    -- A slot is free again when no cell carries it and nobody is about to fill one.
+    PERFORM aurora.lock_cells();
     DELETE FROM aurora.item_group_slot s
         WHERE NOT EXISTS (
-            SELECT FROM aurora.principal p JOIN aurora.item_cell c ON c.scope >> 2 = p.principal_no
+            SELECT FROM aurora.principal p
+            CROSS JOIN generate_series(0, 2) l
+            JOIN aurora.item_cell c ON c.scope = p.principal_no * 4 + l
             CROSS JOIN LATERAL aurora.cell_features(c.cell) f
             WHERE p.company_id = s.company_id AND p.owner = s.owner AND f.slot = s.slot)
           AND NOT EXISTS (SELECT FROM aurora.placement_run r WHERE r.company_id = s.company_id);
-    WITH crowded AS (
-        SELECT i.company_id, i.owner, i.group_key, count(*) AS items
-        FROM aurora.item i WHERE i.state = 'open' AND i.group_key IS NOT NULL
-        GROUP BY i.company_id, i.owner, i.group_key HAVING count(*) >= min_items
-    ), wanting AS (
-        SELECT c.company_id, c.owner, c.group_key,
-               row_number() OVER (PARTITION BY c.company_id, c.owner ORDER BY c.items DESC, c.group_key) AS n
-        FROM crowded c
+    WITH free AS (
+        SELECT p.company_id, p.owner, n.slot,
+               row_number() OVER (PARTITION BY p.company_id, p.owner ORDER BY n.slot) AS place
+        FROM (SELECT DISTINCT w.company_id, w.owner FROM unnest(wanting) w) p
+        CROSS JOIN generate_series(1, 15) n (slot)
         WHERE NOT EXISTS (SELECT FROM aurora.item_group_slot s
-                          WHERE s.company_id = c.company_id AND s.owner = c.owner AND s.group_key = c.group_key)
-    ), free AS (
-        SELECT p.company_id, p.owner, slot,
-               row_number() OVER (PARTITION BY p.company_id, p.owner ORDER BY slot) AS n
-        FROM (SELECT DISTINCT w.company_id, w.owner FROM wanting w) p CROSS JOIN generate_series(1, 15) slot
-        WHERE NOT EXISTS (SELECT FROM aurora.item_group_slot s
-                          WHERE s.company_id = p.company_id AND s.owner = p.owner AND s.slot = slot)
+                          WHERE s.company_id = p.company_id AND s.owner = p.owner AND s.slot = n.slot)
     )
     INSERT INTO aurora.item_group_slot (company_id, owner, group_key, slot)
         SELECT w.company_id, w.owner, w.group_key, f.slot
-        FROM wanting w JOIN free f USING (company_id, owner, n);
+        FROM unnest(wanting) w
+        JOIN free f ON f.company_id = w.company_id AND f.owner = w.owner AND f.place = w.slot;
     GET DIAGNOSTICS added = ROW_COUNT;
     RETURN added;
 END
 $$;
 COMMENT ON FUNCTION aurora.set_groups_apart(int) IS
-    'Gives the largest group keys of each owner, of min_items open items or more and 15 at most, cells of their own, and returns how many. Reading then passes over all but their best item at once.';
+    'Gives the largest group keys of each owner, of min_items open items or more and 15 at most, cells of their own, and returns how many. Reading then passes over all but their best item at once. Frees the numbers of those that are gone.';
 
 -- ---- chance to win ----
 
@@ -2093,7 +2139,7 @@ BEGIN
     END IF;
     FOR definition IN SELECT * FROM aurora.duty_definitions() d WHERE d.runs_by = 'pg_cron' LOOP
         EXECUTE 'SELECT cron.schedule($1, $2, $3)'
-            USING 'aurora ' || definition.duty, definition.schedule, format('SELECT aurora.run_duty(%L)', definition.duty);
+            USING 'aurora ' || definition.duty, definition.schedule, format('BEGIN ISOLATION LEVEL READ COMMITTED; SELECT aurora.run_duty(%L); COMMIT', definition.duty);
         RETURN NEXT definition.duty;
     END LOOP;
 END
@@ -2141,7 +2187,7 @@ BEGIN
         EXECUTE format('COMMENT ON POLICY %I ON aurora.%I IS %L', name || '_owner', name,
                        'Seen by those who see the item.');
     END LOOP;
-    FOREACH name IN ARRAY ARRAY['item_kind', 'weight_override', 'weight_change', 'person', 'win_chance',
+    FOREACH name IN ARRAY ARRAY['company_kind', 'weight_override', 'weight_change', 'person', 'win_chance',
                                 'placement_run'] LOOP
         EXECUTE format('ALTER TABLE aurora.%I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('CREATE POLICY %I ON aurora.%I USING (aurora.is_member(company_id))', name || '_member', name);
@@ -2153,7 +2199,7 @@ $$;
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA aurora FROM PUBLIC;
 GRANT SELECT ON aurora.item, aurora.items, aurora.item_history, aurora.item_dependency, aurora.item_phase,
-    aurora.item_surfaced, aurora.item_kind, aurora.kinds, aurora.weight_override, aurora.weights, aurora.weight_change,
+    aurora.item_surfaced, aurora.company_kind, aurora.kinds, aurora.weight_override, aurora.weights, aurora.weight_change,
     aurora.person, aurora.win_chance, aurora.placement_run, aurora.duties
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.builtin_kinds, aurora.builtin_weights, aurora.cell_features, aurora.item_score,
@@ -2166,7 +2212,7 @@ GRANT EXECUTE ON FUNCTION aurora.set_kind TO aurora_admin, aurora_user, aurora_g
 GRANT EXECUTE ON FUNCTION aurora.apply_settings_batch, aurora.wake_snoozed, aurora.sample_surface,
     aurora.observe_phases, aurora.archive_q4, aurora.sweep_cells, aurora.set_groups_apart, aurora.learn_win_chances,
     aurora.apply_win_chances, aurora.refresh_win_chances, aurora.run_duty, aurora.schedule_duties,
-    aurora.item_is_misplaced
+    aurora.item_is_misplaced, aurora.require_read_committed
     TO aurora_admin, aurora_operator;
 GRANT EXECUTE ON PROCEDURE aurora.apply_settings TO aurora_admin, aurora_operator;
 GRANT SELECT ON aurora.duties TO aurora_monitor;

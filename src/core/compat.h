@@ -10,4 +10,20 @@
 #error "aurora needs PostgreSQL 15 or later"
 #endif
 
+#include "storage/proc.h"
+
+/* Does the current user own the database; needs utils/acl.h. */
+#if PG_VERSION_NUM >= 160000
+#define AURORA_OWNS_DATABASE(oid) object_ownercheck(DatabaseRelationId, (oid), GetUserId())
+#else
+#define AURORA_OWNS_DATABASE(oid) pg_database_ownercheck((oid), GetUserId())
+#endif
+
+/* The local id of this backend's transaction. */
+#if PG_VERSION_NUM >= 170000
+#define AURORA_LOCAL_TRANSACTION_ID (MyProc->vxid.lxid)
+#else
+#define AURORA_LOCAL_TRANSACTION_ID (MyProc->lxid)
+#endif
+
 #endif

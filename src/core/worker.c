@@ -18,6 +18,8 @@
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "fmgr.h"
+#include "utils/acl.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
@@ -64,6 +66,8 @@ static WorkerState *state = NULL;
 static shmem_request_hook_type previous_shmem_request_hook = NULL;
 static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
 static ProcessUtility_hook_type previous_utility_hook = NULL;
+
+PG_FUNCTION_INFO_V1(aurora_announce_missing);
 
 extern PGDLLEXPORT void aurora_launcher_main(Datum arg);
 extern PGDLLEXPORT void aurora_worker_main(Datum arg);
@@ -114,8 +118,8 @@ hold_worker(const char *database)
 {
 	Oid oid = database ? get_database_oid(database, true) : InvalidOid;
 
-	if (!OidIsValid(oid))
-		return;
+	if (!OidIsValid(oid) || !(superuser() || AURORA_OWNS_DATABASE(oid)))
+		return; /* the command will be refused */
 	LWLockAcquire(state->lock, LW_EXCLUSIVE);
 	if (state->worker_database == oid || state->worker_pid == 0)
 		state->held_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HOLD_MS);
@@ -437,6 +441,42 @@ aurora_worker_main(Datum arg)
 	proc_exit(0);
 }
 
+/* ---- what CREATE EXTENSION tells ---- */
+
+static bool announce_at_commit = false;
+
+/*
+ * Tells at commit, since CREATE EXTENSION silences notices while its script runs.
+ */
+static void
+announce(XactEvent event, void *arg)
+{
+	bool pending = announce_at_commit;
+
+	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_ABORT)
+		return;
+	announce_at_commit = false;
+	if (!pending || event == XACT_EVENT_ABORT)
+		return;
+	if (!aurora_preloaded)
+		ereport(NOTICE,
+				(errmsg("aurora is not in shared_preload_libraries: its background worker "
+						"does not run"),
+				 errhint("Everything else works. Add aurora to shared_preload_libraries and "
+						 "restart to have the worker.")));
+	else if (get_database_oid(worker_database_name, true) != MyDatabaseId)
+		ereport(NOTICE,
+				(errmsg("aurora's background worker runs in database \"%s\"", worker_database_name),
+				 errhint("To have it here, set aurora.database to this one and reload.")));
+}
+
+Datum
+aurora_announce_missing(PG_FUNCTION_ARGS)
+{
+	announce_at_commit = true;
+	PG_RETURN_VOID();
+}
+
 /* ---- setting up ---- */
 
 static void
@@ -463,6 +503,7 @@ aurora_worker_init(void)
 	DefineCustomStringVariable("aurora.database",
 							   "The one database in which aurora's background workers run.", NULL,
 							   &worker_database_name, "postgres", PGC_SIGHUP, 0, NULL, NULL, NULL);
+	RegisterXactCallback(announce, NULL);
 	if (!aurora_preloaded)
 		return;
 	previous_shmem_request_hook = shmem_request_hook;

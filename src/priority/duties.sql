@@ -24,12 +24,24 @@ COMMENT ON TRIGGER request_placement ON aurora.company IS 'Has items moved.';
 CREATE TRIGGER request_placement AFTER INSERT OR UPDATE OR DELETE ON aurora.currency_rate
     FOR EACH ROW EXECUTE FUNCTION aurora.request_placement();
 COMMENT ON TRIGGER request_placement ON aurora.currency_rate IS 'Has items moved.';
-CREATE TRIGGER request_placement AFTER INSERT OR UPDATE OR DELETE ON aurora.item_kind
+CREATE TRIGGER request_placement AFTER INSERT OR UPDATE OR DELETE ON aurora.company_kind
     FOR EACH ROW EXECUTE FUNCTION aurora.request_placement();
-COMMENT ON TRIGGER request_placement ON aurora.item_kind IS 'Has items moved.';
+COMMENT ON TRIGGER request_placement ON aurora.company_kind IS 'Has items moved.';
 CREATE TRIGGER request_placement AFTER INSERT OR DELETE ON aurora.item_group_slot
     FOR EACH ROW EXECUTE FUNCTION aurora.request_placement();
 COMMENT ON TRIGGER request_placement ON aurora.item_group_slot IS 'Has items moved.';
+
+CREATE FUNCTION aurora.require_read_committed() RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RAISE active_sql_transaction USING
+            MESSAGE = 'this duty must see what others have committed by now',
+            HINT = 'Run it in a READ COMMITTED transaction.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.require_read_committed() IS 'Raises 25001 in a transaction that keeps its first snapshot.';
 
 CREATE FUNCTION aurora.apply_settings_batch(max_rows int DEFAULT 2000) RETURNS boolean
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -39,6 +51,7 @@ DECLARE
     last bigint;
 BEGIN
     PERFORM aurora.require_lead();
+    PERFORM aurora.require_read_committed();
     SELECT r.* INTO run FROM aurora.placement_run r ORDER BY r.requested_at, r.company_id LIMIT 1;
     IF NOT FOUND THEN
         RETURN false;
@@ -113,6 +126,8 @@ DECLARE
     rows bigint;
 BEGIN
     PERFORM aurora.require_lead();
+    DELETE FROM aurora.item_surfaced f
+        WHERE NOT EXISTS (SELECT FROM aurora.item i WHERE i.company_id = f.company_id AND i.item_id = f.item_id);
     FOR p IN SELECT DISTINCT n.owner FROM aurora.principal n
              WHERE EXISTS (SELECT FROM aurora.item_cell c WHERE c.scope = n.principal_no * 4) ORDER BY n.owner LOOP
         BEGIN
@@ -142,8 +157,9 @@ DECLARE
     changed bigint;
 BEGIN
     PERFORM aurora.require_lead();
-    DELETE FROM aurora.item_phase p USING aurora.item i
-        WHERE i.company_id = p.company_id AND i.item_id = p.item_id AND i.state NOT IN ('open', 'archived');
+    DELETE FROM aurora.item_phase p
+        WHERE NOT EXISTS (SELECT FROM aurora.item i
+                          WHERE i.company_id = p.company_id AND i.item_id = p.item_id AND i.state IN ('open', 'archived'));
     INSERT INTO aurora.item_phase AS p (company_id, item_id, important, urgent, quadrant, since)
         SELECT n.company_id, n.item_id, n.important, n.urgent, n.quadrant,
                CASE WHEN n.was IS NULL THEN least(n.placed_at, at) WHEN n.was = n.quadrant
@@ -207,80 +223,92 @@ $$;
 COMMENT ON FUNCTION aurora.archive_q4(timestamptz) IS
     'Archives human items that have been in Q4 for 48 hours without a break, and returns how many. Never big, VIP, incident, blocking, blocked or snoozed ones, nor those with a due time still to come. restore() brings one back for 30 days.';
 
-CREATE FUNCTION aurora.sweep_cells() RETURNS bigint
+CREATE FUNCTION aurora.lock_cells() RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
-DECLARE
-    swept bigint;
-    tries int := 0;
 BEGIN
     PERFORM aurora.require_lead();
-    LOOP
+    PERFORM aurora.require_read_committed();
+    FOR try IN 1..50 LOOP
         BEGIN
             LOCK TABLE aurora.item_cell IN SHARE ROW EXCLUSIVE MODE;
-            EXIT;
+            RETURN;
         EXCEPTION WHEN lock_not_available THEN
-            tries := tries + 1;
-            IF tries = 50 THEN
-                RAISE lock_not_available USING
-                    MESSAGE = 'cells cannot be swept while items are being written',
-                    HINT = 'A long transaction writes items; the next run tries again.';
-            END IF;
             PERFORM pg_sleep(0.1 * random());
         END;
     END LOOP;
+    RAISE lock_not_available USING
+        MESSAGE = 'cells cannot be swept while items are being written',
+        HINT = 'A long transaction writes items; the next run tries again.';
+END
+$$;
+COMMENT ON FUNCTION aurora.lock_cells() IS
+    'Locks out writers of items until the transaction ends. Waits in short tries, so that no writer waits long for it. Errors: 55P03 after some ten seconds, 25001 not READ COMMITTED.';
+
+CREATE FUNCTION aurora.sweep_cells() RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    swept bigint;
+BEGIN
+    PERFORM aurora.lock_cells();
     DELETE FROM aurora.item_cell c
         WHERE NOT EXISTS (
                 SELECT FROM aurora.item i
                 WHERE i.scope = c.scope AND i.cell = c.cell
                   AND i.state = 'open' AND i.open_blockers = 0 AND i.snooze_until IS NULL)
            OR EXISTS (
-                SELECT FROM aurora.item_cell d
-                WHERE d.scope = c.scope AND d.cell = c.cell AND d.ctid < c.ctid);
+                SELECT FROM aurora.item_cell d WHERE d.scope = c.scope AND d.cell = c.cell AND d.ctid < c.ctid);
     GET DIAGNOSTICS swept = ROW_COUNT;
     RETURN swept;
 END
 $$;
 COMMENT ON FUNCTION aurora.sweep_cells() IS
-    'Removes cells that hold no open item, and doubles, and returns how many. Needs a moment without writers; waits for at most ten seconds in all.';
+    'Removes cells that hold no open item, and doubles, and returns how many. Needs a moment without writers: see lock_cells().';
 
 CREATE FUNCTION aurora.set_groups_apart(min_items int DEFAULT 256) RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    wanting aurora.item_group_slot[];  -- slot: the place by size among those of the owner
     added bigint;
 BEGIN
     PERFORM aurora.require_lead();
+    PERFORM aurora.require_read_committed();
+    wanting := ARRAY(
+        SELECT (c.company_id, c.owner, c.group_key,
+                least(row_number() OVER (PARTITION BY c.company_id, c.owner ORDER BY c.items DESC, c.group_key), 16)
+               )::aurora.item_group_slot
+        FROM (SELECT i.company_id, i.owner, i.group_key, count(*) AS items
+              FROM aurora.item i WHERE i.state = 'open' AND i.group_key IS NOT NULL
+              GROUP BY i.company_id, i.owner, i.group_key HAVING count(*) >= min_items) c
+        WHERE NOT EXISTS (SELECT FROM aurora.item_group_slot s
+                          WHERE s.company_id = c.company_id AND s.owner = c.owner AND s.group_key = c.group_key));
+    -- A slot is free again when no cell carries it and nobody is about to fill one.
+    PERFORM aurora.lock_cells();
     DELETE FROM aurora.item_group_slot s
         WHERE NOT EXISTS (
-            SELECT FROM aurora.principal p JOIN aurora.item_cell c ON c.scope >> 2 = p.principal_no
+            SELECT FROM aurora.principal p
+            CROSS JOIN generate_series(0, 2) l
+            JOIN aurora.item_cell c ON c.scope = p.principal_no * 4 + l
             CROSS JOIN LATERAL aurora.cell_features(c.cell) f
             WHERE p.company_id = s.company_id AND p.owner = s.owner AND f.slot = s.slot)
           AND NOT EXISTS (SELECT FROM aurora.placement_run r WHERE r.company_id = s.company_id);
-    WITH crowded AS (
-        SELECT i.company_id, i.owner, i.group_key, count(*) AS items
-        FROM aurora.item i WHERE i.state = 'open' AND i.group_key IS NOT NULL
-        GROUP BY i.company_id, i.owner, i.group_key HAVING count(*) >= min_items
-    ), wanting AS (
-        SELECT c.company_id, c.owner, c.group_key,
-               row_number() OVER (PARTITION BY c.company_id, c.owner ORDER BY c.items DESC, c.group_key) AS n
-        FROM crowded c
+    WITH free AS (
+        SELECT p.company_id, p.owner, n.slot,
+               row_number() OVER (PARTITION BY p.company_id, p.owner ORDER BY n.slot) AS place
+        FROM (SELECT DISTINCT w.company_id, w.owner FROM unnest(wanting) w) p
+        CROSS JOIN generate_series(1, 15) n (slot)
         WHERE NOT EXISTS (SELECT FROM aurora.item_group_slot s
-                          WHERE s.company_id = c.company_id AND s.owner = c.owner AND s.group_key = c.group_key)
-    ), free AS (
-        SELECT p.company_id, p.owner, slot,
-               row_number() OVER (PARTITION BY p.company_id, p.owner ORDER BY slot) AS n
-        FROM (SELECT DISTINCT w.company_id, w.owner FROM wanting w) p CROSS JOIN generate_series(1, 15) slot
-        WHERE NOT EXISTS (SELECT FROM aurora.item_group_slot s
-                          WHERE s.company_id = p.company_id AND s.owner = p.owner AND s.slot = slot)
+                          WHERE s.company_id = p.company_id AND s.owner = p.owner AND s.slot = n.slot)
     )
     INSERT INTO aurora.item_group_slot (company_id, owner, group_key, slot)
         SELECT w.company_id, w.owner, w.group_key, f.slot
-        FROM wanting w JOIN free f USING (company_id, owner, n);
+        FROM unnest(wanting) w
+        JOIN free f ON f.company_id = w.company_id AND f.owner = w.owner AND f.place = w.slot;
     GET DIAGNOSTICS added = ROW_COUNT;
     RETURN added;
 END
 $$;
 COMMENT ON FUNCTION aurora.set_groups_apart(int) IS
-    'Gives the largest group keys of each owner, of min_items open items or more and 15 at most, cells of their own, and returns how many. Reading then passes over all but their best item at once.';
+    'Gives the largest group keys of each owner, of min_items open items or more and 15 at most, cells of their own, and returns how many. Reading then passes over all but their best item at once. Frees the numbers of those that are gone.';
 
 -- ---- chance to win ----
 
@@ -426,7 +454,7 @@ BEGIN
     END IF;
     FOR definition IN SELECT * FROM aurora.duty_definitions() d WHERE d.runs_by = 'pg_cron' LOOP
         EXECUTE 'SELECT cron.schedule($1, $2, $3)'
-            USING 'aurora ' || definition.duty, definition.schedule, format('SELECT aurora.run_duty(%L)', definition.duty);
+            USING 'aurora ' || definition.duty, definition.schedule, format('BEGIN ISOLATION LEVEL READ COMMITTED; SELECT aurora.run_duty(%L); COMMIT', definition.duty);
         RETURN NEXT definition.duty;
     END LOOP;
 END

@@ -42,28 +42,29 @@ check_may_see(int32 company_id, const char *owner)
 }
 
 /*
- * The policy of an owner, read once for each execution of the calling query.
+ * The policy of an owner for a function that is called once per row.
  */
 static AuroraPolicy *
 policy_of_call(FunctionCallInfo fcinfo, int32 company_id, const char *owner)
 {
+	AuroraCallCache *cache = aurora_call_cache(fcinfo->flinfo);
 	CachedPolicy *cached;
 	MemoryContext old;
 	ListCell *lc;
 
-	foreach (lc, (List *) fcinfo->flinfo->fn_extra)
+	foreach (lc, (List *) cache->kept)
 	{
 		cached = lfirst(lc);
 		if (cached->company_id == company_id && strcmp(cached->owner, owner) == 0)
 			return cached->policy;
 	}
 	check_may_see(company_id, owner);
-	old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+	old = MemoryContextSwitchTo(cache->context);
 	cached = palloc(sizeof(CachedPolicy));
 	cached->company_id = company_id;
 	cached->owner = pstrdup(owner);
 	cached->policy = aurora_policy_load(company_id, owner, GetActiveSnapshot());
-	fcinfo->flinfo->fn_extra = lcons(cached, fcinfo->flinfo->fn_extra);
+	cache->kept = lcons(cached, cache->kept);
 	MemoryContextSwitchTo(old);
 	return cached->policy;
 }
@@ -182,6 +183,7 @@ aurora_explain_features(PG_FUNCTION_ARGS)
 	check_may_see(PG_GETARG_INT32(0), owner);
 	InitMaterializedSRF(fcinfo, 0);
 	policy = aurora_policy_load(PG_GETARG_INT32(0), owner, GetActiveSnapshot());
+	policy->revenue_shift = aurora_shift_on_surface(policy->company, owner, GetActiveSnapshot());
 	aurora_cell_unpack(PG_GETARG_INT32(2), &features);
 	for (AuroraFeature feature = 0; feature < AURORA_FEATURE_COUNT; feature++)
 	{

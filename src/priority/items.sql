@@ -43,7 +43,11 @@ DECLARE
 BEGIN
     PERFORM aurora.require_lead();
     id := aurora.company_for(company);
-    for_owner := aurora.owner_for(id, owner);
+    IF owner IS NULL AND external_id IS NOT NULL THEN
+        SELECT i.owner INTO for_owner FROM aurora.item i
+            WHERE i.company_id = id AND i.provider = add_item.provider AND i.external_id = add_item.external_id;
+    END IF;
+    for_owner := coalesce(for_owner, aurora.owner_for(id, owner));
     IF level <> ALL (levels) THEN
         RAISE invalid_parameter_value USING
             MESSAGE = format('there is no level "%s"', level),
@@ -331,12 +335,30 @@ CREATE FUNCTION aurora.is_pending(state aurora.item_state) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT $1 IN ('open', 'delegated') $$;
 COMMENT ON FUNCTION aurora.is_pending(aurora.item_state) IS 'Does an item in this state still hold up those that wait for it.';
 
+CREATE FUNCTION aurora.waits_for(company_id int, item_id bigint, other_id bigint) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'aurora_waits_for';
+COMMENT ON FUNCTION aurora.waits_for(int, bigint, bigint) IS
+    'Does the item wait for the other, itself or through others, by what is committed now. An item waits for itself.';
+
+CREATE FUNCTION aurora.lock_dependencies(company_id int) RETURNS void
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_advisory_xact_lock(hashtextextended('aurora.item_dependency', $1))
+$$;
+COMMENT ON FUNCTION aurora.lock_dependencies(int) IS
+    'Dependencies of a company are added by one transaction at a time, or two halves of a circle could be.';
+
 CREATE FUNCTION aurora.add_dependency(item_id bigint, blocker_id bigint) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    waits aurora.item := aurora.lock_item(item_id);
-    blocker aurora.item := aurora.lock_item(blocker_id);
+    waits aurora.item;
+    blocker aurora.item;
 BEGIN
+    PERFORM aurora.require_lead();
+    PERFORM aurora.lock_dependencies(c) FROM unnest(aurora.company_ids()) c
+        WHERE EXISTS (SELECT FROM aurora.item i WHERE i.company_id = c AND i.item_id = add_dependency.item_id);
+    -- The blocker first, as when it ends: two orders would be a deadlock.
+    blocker := aurora.lock_item(blocker_id);
+    waits := aurora.lock_item(item_id);
     IF waits.company_id <> blocker.company_id THEN
         RAISE invalid_parameter_value USING MESSAGE = 'an item waits for items of its own company only';
     END IF;
@@ -350,8 +372,12 @@ COMMENT ON FUNCTION aurora.add_dependency(bigint, bigint) IS
 CREATE FUNCTION aurora.remove_dependency(item_id bigint, blocker_id bigint) RETURNS boolean
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    waits aurora.item := aurora.lock_item(item_id);
+    waits aurora.item;
 BEGIN
+    PERFORM aurora.require_lead();
+    PERFORM FROM aurora.item i
+        WHERE i.company_id = ANY (aurora.company_ids()) AND i.item_id = remove_dependency.blocker_id FOR NO KEY UPDATE;
+    waits := aurora.lock_item(item_id);
     DELETE FROM aurora.item_dependency d
         WHERE d.company_id = waits.company_id AND d.item_id = waits.item_id
           AND d.blocker_id = remove_dependency.blocker_id;
@@ -368,15 +394,8 @@ DECLARE
     pending boolean;
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        -- One at a time in a company, or two halves of a circle could be added at once.
-        PERFORM pg_advisory_xact_lock(hashtextextended('aurora.item_dependency', d.company_id));
-        IF EXISTS (
-            WITH RECURSIVE up AS (
-                SELECT d.blocker_id AS id
-                UNION
-                SELECT n.blocker_id FROM up JOIN aurora.item_dependency n
-                    ON n.company_id = d.company_id AND n.item_id = up.id
-            ) SELECT FROM up WHERE up.id = d.item_id) THEN
+        PERFORM aurora.lock_dependencies(d.company_id);
+        IF aurora.waits_for(d.company_id, d.blocker_id, d.item_id) THEN
             RAISE invalid_parameter_value USING
                 MESSAGE = format('item %s cannot wait for item %s', d.item_id, d.blocker_id),
                 DETAIL = CASE WHEN d.item_id = d.blocker_id THEN 'They are the same.'
@@ -407,7 +426,7 @@ BEGIN
         FROM aurora.item_dependency d
         WHERE d.company_id = OLD.company_id AND d.blocker_id = OLD.item_id
           AND i.company_id = d.company_id AND i.item_id = d.item_id;
-    RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD END;
+    RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION aurora.release_dependents() IS 'Trigger: an item that ends, or opens again, tells those that wait for it.';
@@ -415,7 +434,8 @@ CREATE TRIGGER release_dependents AFTER UPDATE OF state ON aurora.item FOR EACH 
     WHEN (NEW.blocking > 0 AND (OLD.state IN ('open', 'delegated')) <> (NEW.state IN ('open', 'delegated')))
     EXECUTE FUNCTION aurora.release_dependents();
 COMMENT ON TRIGGER release_dependents ON aurora.item IS 'Keeps open_blockers of those that wait.';
-CREATE TRIGGER release_dependents_of_deleted BEFORE DELETE ON aurora.item FOR EACH ROW
+-- Named to run before the foreign keys' own triggers, which delete the dependencies that this one reads.
+CREATE TRIGGER "A_release_dependents" AFTER DELETE ON aurora.item FOR EACH ROW
     WHEN (OLD.blocking > 0 AND OLD.state IN ('open', 'delegated'))
     EXECUTE FUNCTION aurora.release_dependents();
-COMMENT ON TRIGGER release_dependents_of_deleted ON aurora.item IS 'The same when an item is deleted.';
+COMMENT ON TRIGGER "A_release_dependents" ON aurora.item IS 'The same when an item is deleted.';

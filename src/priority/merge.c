@@ -110,10 +110,10 @@ compare_keys(const AuroraKey *a, const AuroraKey *b)
 		return a->score > b->score ? -1 : 1;
 	if (a->act_by != b->act_by)
 		return a->act_by < b->act_by ? -1 : 1;
-	if (a->company_id != b->company_id)
-		return a->company_id < b->company_id ? -1 : 1;
 	if (a->item_id != b->item_id)
 		return a->item_id < b->item_id ? -1 : 1;
+	if (a->company_id != b->company_id)
+		return a->company_id < b->company_id ? -1 : 1;
 	return 0;
 }
 

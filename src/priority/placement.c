@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "commands/trigger.h"
+#include "common/int.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -28,7 +29,7 @@
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
 
-/* Columns of aurora.person and aurora.item_group_slot. */
+/* Columns of the tables read here, in table order. */
 enum
 {
 	PERSON_COMPANY_ID = 1,
@@ -50,18 +51,12 @@ PG_FUNCTION_INFO_V1(aurora_item_is_misplaced);
 PG_FUNCTION_INFO_V1(aurora_wait_for_item_writers);
 PG_FUNCTION_INFO_V1(aurora_cell_features);
 
-/* An item's columns, and what of a company's settings this statement has read. */
+/* An item's columns. */
 typedef struct ItemValues
 {
 	Datum values[ITEM_COLUMNS];
 	bool nulls[ITEM_COLUMNS];
 } ItemValues;
-
-typedef struct Placer
-{
-	List *companies; /* of AuroraCompany */
-	Oid open_state;
-} Placer;
 
 #define VALUE(item, column) ((item)->values[(column) - 1])
 #define IS_NULL(item, column) ((item)->nulls[(column) - 1])
@@ -74,39 +69,26 @@ set_value(ItemValues *item, int column, Datum value)
 }
 
 /*
- * The placer of the calling statement: what it reads of the settings is kept until its end.
+ * The settings of the item's company, kept for the statement.
  */
-static Placer *
-placer_of_call(FunctionCallInfo fcinfo)
-{
-	if (!fcinfo->flinfo->fn_extra)
-	{
-		Placer *placer = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(Placer));
-
-		placer->open_state = aurora_enum_oid("item_state", "open");
-		fcinfo->flinfo->fn_extra = placer;
-	}
-	return fcinfo->flinfo->fn_extra;
-}
-
 static AuroraCompany *
 company_of_item(FunctionCallInfo fcinfo, const ItemValues *item, Snapshot snapshot)
 {
-	Placer *placer = placer_of_call(fcinfo);
+	AuroraCallCache *cache = aurora_call_cache(fcinfo->flinfo);
 	int32 company_id = DatumGetInt32(VALUE(item, ITEM_COMPANY_ID));
 	AuroraCompany *company;
 	MemoryContext old;
 	ListCell *lc;
 
-	foreach (lc, placer->companies)
+	foreach (lc, (List *) cache->kept)
 	{
 		company = lfirst(lc);
 		if (company->company_id == company_id)
 			return company;
 	}
-	old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+	old = MemoryContextSwitchTo(cache->context);
 	company = aurora_company_load(company_id, snapshot);
-	placer->companies = lappend(placer->companies, company);
+	cache->kept = lappend(cache->kept, company);
 	MemoryContextSwitchTo(old);
 	return company;
 }
@@ -257,8 +239,10 @@ take_earlier(TimestampTz *act_by, const ItemValues *item, int column, int64 afte
 	if (IS_NULL(item, column))
 		return;
 	start = DatumGetTimestampTz(VALUE(item, column));
-	if (!TIMESTAMP_NOT_FINITE(start)) /* the table refuses the infinite */
-		*act_by = Min(*act_by, start + after);
+	if (TIMESTAMP_NOT_FINITE(start)) /* the table refuses it */
+		return;
+	if (!pg_add_s64_overflow(start, after, &start) && IS_VALID_TIMESTAMP(start))
+		*act_by = Min(*act_by, start);
 }
 
 /*
@@ -320,9 +304,9 @@ place(const AuroraCompany *company, ItemValues *item, Snapshot snapshot)
 /* ---- the registry of occupied cells ---- */
 
 static bool
-is_open(const Placer *placer, const ItemValues *item)
+is_open(Oid open_state, const ItemValues *item)
 {
-	return DatumGetObjectId(VALUE(item, ITEM_STATE)) == placer->open_state &&
+	return DatumGetObjectId(VALUE(item, ITEM_STATE)) == open_state &&
 		   DatumGetInt32(VALUE(item, ITEM_OPEN_BLOCKERS)) == 0 && IS_NULL(item, ITEM_SNOOZE_UNTIL);
 }
 
@@ -363,10 +347,21 @@ same_cell(const ItemValues *a, const ItemValues *b)
 /* ---- the trigger ---- */
 
 /*
- * Notes when an update has moved the item, or changed its state without saying when and by whom.
+ * Nothing can wait for a new item, nor it for anything: dependencies are added after it, and count.
  */
 static void
-note_changes(ItemValues *item, const ItemValues *old)
+start_counts(ItemValues *item)
+{
+	set_value(item, ITEM_OPEN_BLOCKERS, Int32GetDatum(0));
+	set_value(item, ITEM_BLOCKING, Int32GetDatum(0));
+}
+
+/*
+ * Notes when an update has moved the item or brought it back to the surface, or changed its state
+ * without saying when and by whom.
+ */
+static void
+note_changes(ItemValues *item, const ItemValues *old, bool opened)
 {
 	Datum now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 
@@ -385,8 +380,9 @@ note_changes(ItemValues *item, const ItemValues *old)
 static HeapTuple
 placed_tuple(HeapTuple tuple, TupleDesc desc, ItemValues *item)
 {
-	static const int placed[] = {ITEM_SCOPE, ITEM_CELL,		ITEM_ACT_BY,	ITEM_VIP,
-								 ITEM_BOOST, ITEM_CURRENCY, ITEM_PLACED_AT, ITEM_STATE_AT};
+	static const int placed[] = {ITEM_OPEN_BLOCKERS, ITEM_BLOCKING, ITEM_SCOPE, ITEM_CELL,
+								 ITEM_ACT_BY,		 ITEM_VIP,		ITEM_BOOST, ITEM_CURRENCY,
+								 ITEM_PLACED_AT,	 ITEM_STATE_AT};
 	bool replace[ITEM_COLUMNS] = {false};
 	bool changed = false;
 
@@ -428,6 +424,9 @@ aurora_place_item(PG_FUNCTION_ARGS)
 	HeapTuple tuple;
 	HeapTuple result;
 	bool update;
+	bool open;
+	bool was_open = false;
+	Oid open_state;
 	ItemValues item;
 	ItemValues old;
 	Relation registry;
@@ -443,16 +442,20 @@ aurora_place_item(PG_FUNCTION_ARGS)
 		IS_NULL(&item, ITEM_OPEN_BLOCKERS) || IS_NULL(&item, ITEM_STATE_AT))
 		return PointerGetDatum(tuple); /* the table's constraints refuse it */
 
+	if (!update)
+		start_counts(&item);
+	open_state = aurora_enum_oid("item_state", "open");
 	registry = table_open(aurora_relation_oid("item_cell"), RowExclusiveLock);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	place(company_of_item(fcinfo, &item, snapshot), &item, snapshot);
+	open = is_open(open_state, &item);
 	if (update)
 	{
 		heap_deform_tuple(trigger->tg_trigtuple, desc, old.values, old.nulls);
-		note_changes(&item, &old);
+		was_open = is_open(open_state, &old);
+		note_changes(&item, &old, open && !was_open);
 	}
-	if (is_open(placer_of_call(fcinfo), &item) &&
-		!(update && is_open(placer_of_call(fcinfo), &old) && same_cell(&item, &old)))
+	if (open && !(was_open && same_cell(&item, &old)))
 		register_cell(registry, &item);
 	result = placed_tuple(tuple, desc, &item);
 	UnregisterSnapshot(snapshot);

@@ -175,6 +175,15 @@ typedef struct AuroraMergeResult
 extern void aurora_merge(const AuroraMergeRequest *request, Snapshot snapshot,
 						 AuroraMergeResult *result);
 
+/* ---- surface.c ---- */
+
+/*
+ * The shift by which an owner's revenue levels in a company are compared on its surface, which may
+ * be over several companies.
+ */
+extern int aurora_shift_on_surface(const AuroraCompany *company, const char *owner,
+								   Snapshot snapshot);
+
 /* ---- why.c ---- */
 extern char *aurora_why(const AuroraRow *row, TupleDesc item_desc, TimestampTz at,
 						Snapshot snapshot);

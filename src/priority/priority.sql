@@ -16,7 +16,7 @@ COMMENT ON TYPE aurora.item_outcome IS 'How a deal ended.';
 
 -- ---- tables ----
 
-CREATE TABLE aurora.item_kind (
+CREATE TABLE aurora.company_kind (
     company_id int NOT NULL REFERENCES aurora.company,
     kind text COLLATE "C" NOT NULL,
     kind_no smallint NOT NULL,
@@ -26,23 +26,23 @@ CREATE TABLE aurora.item_kind (
     default_deadline interval,
     kind_offset double precision,
     PRIMARY KEY (company_id, kind),
-    CONSTRAINT item_kind_kind_no_key UNIQUE (company_id, kind_no),
-    CONSTRAINT item_kind_kind_check CHECK (kind ~ '^[a-z][a-z0-9_]{0,62}$'),
-    CONSTRAINT item_kind_kind_no_check CHECK (kind_no BETWEEN 0 AND 63),
-    CONSTRAINT item_kind_half_life_check CHECK (half_life BETWEEN '36 seconds' AND '365 days'),
-    CONSTRAINT item_kind_stall_limit_check CHECK (stall_limit BETWEEN '0' AND '3650 days'),
-    CONSTRAINT item_kind_default_deadline_check CHECK (default_deadline BETWEEN '0' AND '3650 days'),
-    CONSTRAINT item_kind_kind_offset_check CHECK (kind_offset BETWEEN -100 AND 100)
+    CONSTRAINT company_kind_kind_no_key UNIQUE (company_id, kind_no),
+    CONSTRAINT company_kind_kind_check CHECK (kind ~ '^[a-z][a-z0-9_]{0,62}$'),
+    CONSTRAINT company_kind_kind_no_check CHECK (kind_no BETWEEN 0 AND 63),
+    CONSTRAINT company_kind_half_life_check CHECK (half_life BETWEEN '36 seconds' AND '365 days'),
+    CONSTRAINT company_kind_stall_limit_check CHECK (stall_limit BETWEEN '0' AND '3650 days'),
+    CONSTRAINT company_kind_default_deadline_check CHECK (default_deadline BETWEEN '0' AND '3650 days'),
+    CONSTRAINT company_kind_kind_offset_check CHECK (kind_offset BETWEEN -100 AND 100)
 );
-COMMENT ON TABLE aurora.item_kind IS 'A company''s own kinds, and its changes to the built-in ones. aurora.kinds shows all in effect.';
-COMMENT ON COLUMN aurora.item_kind.company_id IS 'The company.';
-COMMENT ON COLUMN aurora.item_kind.kind IS 'Name of the kind.';
-COMMENT ON COLUMN aurora.item_kind.kind_no IS 'Number of the kind within the company, as cells carry it.';
-COMMENT ON COLUMN aurora.item_kind.base IS 'The built-in kind that it behaves like; a built-in kind is its own base.';
-COMMENT ON COLUMN aurora.item_kind.half_life IS 'Slack over which urgency halves; null as the base.';
-COMMENT ON COLUMN aurora.item_kind.stall_limit IS 'Silence after which it must be acted on; 0 for none, null as the base. Days are of 24 hours.';
-COMMENT ON COLUMN aurora.item_kind.default_deadline IS 'Time after receipt by which it must be acted on; 0 for none, null as the base.';
-COMMENT ON COLUMN aurora.item_kind.kind_offset IS 'Points that every item of the kind gets; null as the base.';
+COMMENT ON TABLE aurora.company_kind IS 'A company''s own kinds, and its changes to the built-in ones. aurora.kinds shows all in effect.';
+COMMENT ON COLUMN aurora.company_kind.company_id IS 'The company.';
+COMMENT ON COLUMN aurora.company_kind.kind IS 'Name of the kind.';
+COMMENT ON COLUMN aurora.company_kind.kind_no IS 'Number of the kind within the company, as cells carry it.';
+COMMENT ON COLUMN aurora.company_kind.base IS 'The built-in kind that it behaves like; a built-in kind is its own base.';
+COMMENT ON COLUMN aurora.company_kind.half_life IS 'Slack over which urgency halves; null as the base.';
+COMMENT ON COLUMN aurora.company_kind.stall_limit IS 'Silence after which it must be acted on; 0 for none, null as the base. Days are of 24 hours.';
+COMMENT ON COLUMN aurora.company_kind.default_deadline IS 'Time after receipt by which it must be acted on; 0 for none, null as the base.';
+COMMENT ON COLUMN aurora.company_kind.kind_offset IS 'Points that every item of the kind gets; null as the base.';
 
 CREATE TABLE aurora.weight_override (
     company_id int NOT NULL REFERENCES aurora.company,
@@ -190,7 +190,7 @@ COMMENT ON COLUMN aurora.item.external_id IS 'Its id there; with the provider un
 COMMENT ON COLUMN aurora.item.url IS 'Where a person opens it.';
 COMMENT ON COLUMN aurora.item.sender IS 'Address it came from, in lower case; aurora.person knows VIPs.';
 COMMENT ON COLUMN aurora.item.created_at IS 'When it was added here.';
-COMMENT ON COLUMN aurora.item.placed_at IS 'When its cell or act_by last changed; kept by a trigger.';
+COMMENT ON COLUMN aurora.item.placed_at IS 'When it last came to where it is: moved to another cell or deadline, woke, was unblocked or opened again; kept by a trigger.';
 COMMENT ON COLUMN aurora.item.details IS 'Whatever else the source says.';
 
 CREATE UNIQUE INDEX item_source ON aurora.item (company_id, provider, external_id) WHERE external_id IS NOT NULL;
@@ -213,6 +213,7 @@ CREATE TABLE aurora.item_cell (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200,
         autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100, vacuum_truncate = off);
 CREATE INDEX item_cell_key ON aurora.item_cell (scope, cell);
+COMMENT ON INDEX aurora.item_cell_key IS 'Cells of an owner and level.';
 COMMENT ON TABLE aurora.item_cell IS 'The cells that hold, or held, open items. Written as items come, swept nightly. A cell may stand here twice.';
 COMMENT ON COLUMN aurora.item_cell.scope IS 'Owner and level, as in aurora.item.';
 COMMENT ON COLUMN aurora.item_cell.cell IS 'The cell.';
@@ -242,6 +243,7 @@ CREATE TABLE aurora.item_dependency (
     FOREIGN KEY (company_id, blocker_id) REFERENCES aurora.item (company_id, item_id) ON DELETE CASCADE
 );
 CREATE INDEX item_dependency_blocker ON aurora.item_dependency (company_id, blocker_id);
+COMMENT ON INDEX aurora.item_dependency_blocker IS 'Which items wait for one.';
 COMMENT ON TABLE aurora.item_dependency IS 'Which item waits for which. An item is out of the surface until the last one it waits for has ended.';
 COMMENT ON COLUMN aurora.item_dependency.company_id IS 'The company.';
 COMMENT ON COLUMN aurora.item_dependency.item_id IS 'The item that waits.';
@@ -266,6 +268,8 @@ CREATE TABLE aurora.item_history (
 );
 CREATE INDEX item_history_item ON aurora.item_history (company_id, item_id, history_id);
 CREATE INDEX item_history_actor ON aurora.item_history (company_id, acted_by, history_id);
+COMMENT ON INDEX aurora.item_history_item IS 'What was done with an item.';
+COMMENT ON INDEX aurora.item_history_actor IS 'What somebody did last.';
 ALTER SEQUENCE aurora.item_history_history_id_seq OWNED BY aurora.item_history.history_id;
 COMMENT ON TABLE aurora.item_history IS 'What was done with items: who, when, from what to what.';
 COMMENT ON COLUMN aurora.item_history.company_id IS 'The company.';
@@ -286,10 +290,9 @@ CREATE TABLE aurora.item_phase (
     urgent boolean NOT NULL,
     quadrant aurora.item_quadrant NOT NULL,
     since timestamptz NOT NULL,
-    PRIMARY KEY (company_id, item_id),
-    FOREIGN KEY (company_id, item_id) REFERENCES aurora.item ON DELETE CASCADE
+    PRIMARY KEY (company_id, item_id)
 ) WITH (fillfactor = 85);
-COMMENT ON TABLE aurora.item_phase IS 'The quadrant of open items with hysteresis, as the lead saw it last; for archiving.';
+COMMENT ON TABLE aurora.item_phase IS 'The quadrant of open items with hysteresis, as the lead saw it last; for archiving. Rows of items that are gone are removed at the next look.';
 COMMENT ON COLUMN aurora.item_phase.company_id IS 'The company.';
 COMMENT ON COLUMN aurora.item_phase.item_id IS 'The item.';
 COMMENT ON COLUMN aurora.item_phase.important IS 'Became important, and has not fallen below 90 % of the threshold since.';
@@ -304,10 +307,9 @@ CREATE TABLE aurora.item_surfaced (
     last_at timestamptz NOT NULL,
     best_rank int NOT NULL,
     samples bigint NOT NULL DEFAULT 1,
-    PRIMARY KEY (company_id, item_id),
-    FOREIGN KEY (company_id, item_id) REFERENCES aurora.item ON DELETE CASCADE
+    PRIMARY KEY (company_id, item_id)
 ) WITH (fillfactor = 70);
-COMMENT ON TABLE aurora.item_surfaced IS 'Items that were among the ten on their owner''s surface, by samples that the lead takes.';
+COMMENT ON TABLE aurora.item_surfaced IS 'Items that were among the ten on their owner''s surface, by samples that the lead takes. Rows of items that are gone are removed at the next sample.';
 COMMENT ON COLUMN aurora.item_surfaced.company_id IS 'The company.';
 COMMENT ON COLUMN aurora.item_surfaced.item_id IS 'The item.';
 COMMENT ON COLUMN aurora.item_surfaced.first_at IS 'When it was first seen there.';
@@ -361,7 +363,7 @@ DO $$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['item_kind', 'weight_override', 'weight_change_change_id_seq', 'weight_change',
+    FOREACH name IN ARRAY ARRAY['company_kind', 'weight_override', 'weight_change_change_id_seq', 'weight_change',
                                 'person', 'item_item_id_seq', 'item', 'item_cell', 'item_group_slot',
                                 'item_dependency', 'item_history_history_id_seq', 'item_history', 'item_phase',
                                 'item_surfaced', 'placement_run', 'win_chance', 'duty_run'] LOOP

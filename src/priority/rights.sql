@@ -21,7 +21,7 @@ BEGIN
         EXECUTE format('COMMENT ON POLICY %I ON aurora.%I IS %L', name || '_owner', name,
                        'Seen by those who see the item.');
     END LOOP;
-    FOREACH name IN ARRAY ARRAY['item_kind', 'weight_override', 'weight_change', 'person', 'win_chance',
+    FOREACH name IN ARRAY ARRAY['company_kind', 'weight_override', 'weight_change', 'person', 'win_chance',
                                 'placement_run'] LOOP
         EXECUTE format('ALTER TABLE aurora.%I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('CREATE POLICY %I ON aurora.%I USING (aurora.is_member(company_id))', name || '_member', name);
@@ -33,7 +33,7 @@ $$;
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA aurora FROM PUBLIC;
 GRANT SELECT ON aurora.item, aurora.items, aurora.item_history, aurora.item_dependency, aurora.item_phase,
-    aurora.item_surfaced, aurora.item_kind, aurora.kinds, aurora.weight_override, aurora.weights, aurora.weight_change,
+    aurora.item_surfaced, aurora.company_kind, aurora.kinds, aurora.weight_override, aurora.weights, aurora.weight_change,
     aurora.person, aurora.win_chance, aurora.placement_run, aurora.duties
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.builtin_kinds, aurora.builtin_weights, aurora.cell_features, aurora.item_score,
@@ -46,7 +46,7 @@ GRANT EXECUTE ON FUNCTION aurora.set_kind TO aurora_admin, aurora_user, aurora_g
 GRANT EXECUTE ON FUNCTION aurora.apply_settings_batch, aurora.wake_snoozed, aurora.sample_surface,
     aurora.observe_phases, aurora.archive_q4, aurora.sweep_cells, aurora.set_groups_apart, aurora.learn_win_chances,
     aurora.apply_win_chances, aurora.refresh_win_chances, aurora.run_duty, aurora.schedule_duties,
-    aurora.item_is_misplaced
+    aurora.item_is_misplaced, aurora.require_read_committed
     TO aurora_admin, aurora_operator;
 GRANT EXECUTE ON PROCEDURE aurora.apply_settings TO aurora_admin, aurora_operator;
 GRANT SELECT ON aurora.duties TO aurora_monitor;

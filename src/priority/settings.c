@@ -107,16 +107,17 @@ aurora_level_from_enum(Oid value)
 }
 
 /*
- * An interval in microseconds. Days are of 24 hours and months of 30 days, so that a deadline does
- * not depend on the session's time zone.
+ * An interval in microseconds, as extract(epoch) counts it: days of 24 hours, months of 30 days,
+ * years of 365.25. So a deadline does not depend on the session's time zone.
  */
 static int64
 interval_microseconds(Datum value)
 {
 	Interval *interval = DatumGetIntervalP(value);
+	int64 years = interval->month / MONTHS_PER_YEAR;
+	int64 days = interval->day + (int64) (interval->month % MONTHS_PER_YEAR) * DAYS_PER_MONTH;
 
-	return interval->time +
-		   (interval->day + (int64) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
+	return interval->time + days * USECS_PER_DAY + years * (USECS_PER_DAY / 4 * 1461);
 }
 
 static double
@@ -189,7 +190,7 @@ load_kinds(int32 company_id, Snapshot snapshot, AuroraKindSettings *kinds)
 
 	set_builtin_kinds(kinds);
 	ScanKeyInit(&key, KIND_COMPANY_ID, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(company_id));
-	aurora_scan_open(&scan, "item_kind", "item_kind_pkey", snapshot, 1, &key);
+	aurora_scan_open(&scan, "company_kind", "company_kind_pkey", snapshot, 1, &key);
 	while (aurora_scan_next(&scan))
 		set_company_kind(kinds, &scan);
 	aurora_scan_close(&scan);

@@ -11,12 +11,12 @@ CREATE VIEW aurora.kinds WITH (security_invoker = true) AS
            CASE WHEN o.kind IS NULL THEN 'built-in' ELSE 'changed' END AS source,
            c.company_id, k.kind_no
     FROM aurora.company c CROSS JOIN aurora.builtin_kinds() k
-    LEFT JOIN aurora.item_kind o ON o.company_id = c.company_id AND o.kind = k.kind
+    LEFT JOIN aurora.company_kind o ON o.company_id = c.company_id AND o.kind = k.kind
     UNION ALL
     SELECT c.name, o.kind, o.base, coalesce(o.half_life, k.half_life), coalesce(o.stall_limit, k.stall_limit),
            coalesce(o.default_deadline, k.default_deadline), coalesce(o.kind_offset, k.kind_offset), 'added',
            c.company_id, o.kind_no
-    FROM aurora.company c JOIN aurora.item_kind o USING (company_id)
+    FROM aurora.company c JOIN aurora.company_kind o USING (company_id)
     JOIN aurora.builtin_kinds() k ON k.kind = o.base
     WHERE o.kind <> ALL (SELECT b.kind FROM aurora.builtin_kinds() b);
 COMMENT ON VIEW aurora.kinds IS 'The kinds in effect in each company: built-in, changed and added. Deadlines of 0 are none.';
@@ -43,7 +43,7 @@ BEGIN
     PERFORM aurora.require_lead();
     id := aurora.company_for(company);
     PERFORM aurora.require_manage(id);
-    LOCK TABLE aurora.item_kind IN SHARE ROW EXCLUSIVE MODE;
+    LOCK TABLE aurora.company_kind IN SHARE ROW EXCLUSIVE MODE;
     SELECT b.kind_no INTO number FROM aurora.builtin_kinds() b WHERE b.kind = set_kind.kind;
     builtin := FOUND;
     IF base IS NOT NULL AND base NOT IN (SELECT b.kind FROM aurora.builtin_kinds() b)
@@ -55,18 +55,18 @@ BEGIN
     END IF;
     IF NOT builtin THEN
         SELECT coalesce(max(k.kind_no) FILTER (WHERE k.kind = set_kind.kind), greatest(max(k.kind_no), 5) + 1, 6)
-            INTO number FROM aurora.item_kind k WHERE k.company_id = id;
+            INTO number FROM aurora.company_kind k WHERE k.company_id = id;
         IF number > 63 THEN
             RAISE program_limit_exceeded USING
                 MESSAGE = 'this company has as many kinds as it can have',
                 HINT = 'A company has at most 58 kinds of its own. Use an existing one.';
         END IF;
     END IF;
-    INSERT INTO aurora.item_kind AS k (company_id, kind, kind_no, base, half_life, stall_limit,
+    INSERT INTO aurora.company_kind AS k (company_id, kind, kind_no, base, half_life, stall_limit,
                                        default_deadline, kind_offset)
         VALUES (id, kind, number, coalesce(base, CASE WHEN builtin THEN kind ELSE 'task' END), half_life,
                 stall_limit, default_deadline, kind_offset)
-        ON CONFLICT ON CONSTRAINT item_kind_pkey DO UPDATE
+        ON CONFLICT ON CONSTRAINT company_kind_pkey DO UPDATE
             SET base = coalesce(set_kind.base, k.base),
                 half_life = coalesce(excluded.half_life, k.half_life),
                 stall_limit = coalesce(excluded.stall_limit, k.stall_limit),

@@ -95,15 +95,22 @@ checked_label(FunctionCallInfo fcinfo, int argument, const char *what, const cha
 /* ---- whose rows ---- */
 
 /*
- * Raises the error for an owner of whom the caller sees nothing. Who sees only its own rows is not
- * told whether the owner exists.
+ * Raises the error for an owner of whom the caller sees nothing. Colleagues are known by name to
+ * each other, so it may tell an owner whose rows are not the caller's to see from one that is not
+ * there.
  */
 static void
 refuse_owner(const AuroraIdentity *identity, const char *owner, Snapshot snapshot)
 {
 	char *names = aurora_identity_owner_names(identity, snapshot);
+	AuroraPrincipal principal;
+	bool exists = false;
+	ListCell *lc;
 
-	if (!names && !identity->administers_all)
+	foreach (lc, aurora_identity_companies(identity, snapshot))
+		exists = exists || aurora_principal_find(lfirst_int(lc), cstring_to_text(owner), snapshot,
+												 &principal);
+	if (exists || (!names && !identity->administers_all))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for owner \"%s\"", owner),
@@ -184,6 +191,36 @@ compare_in_one_currency(List *scopes, Snapshot snapshot)
 		if (policy->company->company_id != first->company_id)
 			policy->revenue_shift = shift_to(first->policy->company, policy->company, snapshot);
 	}
+}
+
+/*
+ * The company whose currency an owner's surface is compared in: the caller's first when the owner
+ * is the caller, else the first in which the caller sees the owner.
+ */
+static int32
+home_company(const AuroraIdentity *identity, int32 company_id, const char *owner, Snapshot snapshot)
+{
+	AuroraPrincipal *self = aurora_identity_in(identity, company_id);
+	AuroraPrincipal principal;
+	ListCell *lc;
+
+	if (self && strcmp(self->owner, owner) == 0)
+		return ((AuroraPrincipal *) linitial(identity->principals))->company_id;
+	foreach (lc, aurora_identity_companies(identity, snapshot))
+		if (aurora_identity_sees(identity, lfirst_int(lc), owner) &&
+			aurora_principal_find(lfirst_int(lc), cstring_to_text(owner), snapshot, &principal))
+			return lfirst_int(lc);
+	return company_id;
+}
+
+int
+aurora_shift_on_surface(const AuroraCompany *company, const char *owner, Snapshot snapshot)
+{
+	int32 home = home_company(aurora_identity_get(snapshot), company->company_id, owner, snapshot);
+
+	if (home == company->company_id)
+		return 0;
+	return shift_to(aurora_company_load(home, snapshot), company, snapshot);
 }
 
 /*

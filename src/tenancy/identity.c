@@ -46,6 +46,7 @@ static struct
 {
 	bool active;
 	Oid role;
+	uint64 count; /* of assumptions begun or ended in this session */
 	SubTransactionId subxact;
 	AuroraPrincipal principal; /* owner is allocated in TopTransactionContext */
 } assumed;
@@ -96,9 +97,17 @@ role_has(Oid role, const char *group)
 /* ---- the assumed principal ---- */
 
 static void
-forget_at_transaction_end(XactEvent event, void *arg)
+forget_assumption(void)
 {
 	assumed.active = false;
+	assumed.count++;
+}
+
+static void
+forget_at_transaction_end(XactEvent event, void *arg)
+{
+	if (assumed.active)
+		forget_assumption();
 }
 
 static void
@@ -108,7 +117,7 @@ forget_at_subtransaction_abort(SubXactEvent event, SubTransactionId my_subid,
 	if (!assumed.active || assumed.subxact != my_subid)
 		return;
 	if (event == SUBXACT_EVENT_ABORT_SUB)
-		assumed.active = false;
+		forget_assumption();
 	else if (event == SUBXACT_EVENT_COMMIT_SUB)
 		assumed.subxact = parent_subid;
 }
@@ -196,6 +205,7 @@ aurora_assume(PG_FUNCTION_ARGS)
 	assumed.principal = principal;
 	assumed.principal.owner = MemoryContextStrdup(TopTransactionContext, principal.owner);
 	assumed.active = true;
+	assumed.count++;
 	PG_RETURN_VOID();
 }
 
@@ -364,21 +374,61 @@ aurora_identity_owner_names(const AuroraIdentity *identity, Snapshot snapshot)
 
 /* ---- SQL ---- */
 
+static AuroraStamp
+current_stamp(void)
+{
+	Snapshot snapshot = GetActiveSnapshot();
+	AuroraStamp stamp;
+
+	memset(&stamp, 0, sizeof(stamp)); /* compared byte by byte */
+	stamp.role = GetOuterUserId();
+	stamp.assumption = assumed.count;
+	stamp.transaction = AURORA_LOCAL_TRANSACTION_ID;
+	stamp.xmin = snapshot->xmin;
+	stamp.xmax = snapshot->xmax;
+	stamp.running = snapshot->xcnt + (uint32) snapshot->subxcnt;
+	stamp.command = snapshot->curcid;
+	return stamp;
+}
+
+AuroraCallCache *
+aurora_call_cache(FmgrInfo *function)
+{
+	AuroraCallCache *cache = function->fn_extra;
+	AuroraStamp stamp = current_stamp();
+
+	if (!cache)
+	{
+		cache = MemoryContextAllocZero(function->fn_mcxt, sizeof(AuroraCallCache));
+		cache->context =
+			AllocSetContextCreate(function->fn_mcxt, "aurora call", ALLOCSET_SMALL_SIZES);
+		function->fn_extra = cache;
+	}
+	if (memcmp(&cache->stamp, &stamp, sizeof(stamp)) != 0)
+	{
+		MemoryContextReset(cache->context);
+		cache->kept = NULL;
+		cache->stamp = stamp;
+	}
+	return cache;
+}
+
 /*
- * The identity for a function that a policy calls once per row: resolved once for each execution
- * of the query, since its snapshot and role stay the same.
+ * The identity for a function that a policy calls once per row.
  */
 static AuroraIdentity *
 identity_of_call(FunctionCallInfo fcinfo)
 {
-	if (!fcinfo->flinfo->fn_extra)
-	{
-		MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+	AuroraCallCache *cache = aurora_call_cache(fcinfo->flinfo);
 
-		fcinfo->flinfo->fn_extra = aurora_identity_get(GetActiveSnapshot());
+	if (!cache->kept)
+	{
+		MemoryContext old = MemoryContextSwitchTo(cache->context);
+
+		cache->kept = aurora_identity_get(GetActiveSnapshot());
 		MemoryContextSwitchTo(old);
 	}
-	return fcinfo->flinfo->fn_extra;
+	return cache->kept;
 }
 
 Datum

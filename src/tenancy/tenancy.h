@@ -8,6 +8,7 @@
 #define AURORA_TENANCY_H
 
 #include "core/core.h"
+#include "fmgr.h"
 #include "nodes/pg_list.h"
 #include "shared/tenancy_names.h"
 #include "utils/snapshot.h"
@@ -28,6 +29,34 @@ typedef struct AuroraIdentity
 } AuroraIdentity;
 
 extern void aurora_tenancy_init(void);
+
+/*
+ * When and for whom something was read: the role, the assumption and the snapshot in force. What a
+ * function keeps between calls holds only while the stamp is the same, since PL/pgSQL keeps
+ * expressions, and so what they keep, until the transaction ends.
+ */
+typedef struct AuroraStamp
+{
+	Oid role;
+	uint64 assumption;
+	LocalTransactionId transaction;
+	TransactionId xmin;
+	TransactionId xmax;
+	uint32 running;
+	CommandId command;
+} AuroraStamp;
+
+/*
+ * A function's memory between calls: a context that is emptied when the stamp has changed.
+ */
+typedef struct AuroraCallCache
+{
+	AuroraStamp stamp;
+	MemoryContext context;
+	void *kept; /* NULL after the context was emptied */
+} AuroraCallCache;
+
+extern AuroraCallCache *aurora_call_cache(FmgrInfo *function);
 
 /* The caller's identity under the given snapshot, in the current memory context. */
 extern AuroraIdentity *aurora_identity_get(Snapshot snapshot);

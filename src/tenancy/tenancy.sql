@@ -69,10 +69,12 @@ CREATE TABLE aurora.principal (
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (company_id, owner),
     CONSTRAINT principal_owner_check CHECK (length(owner) BETWEEN 1 AND 200),
+    CONSTRAINT principal_principal_no_key UNIQUE (principal_no),
     CONSTRAINT principal_principal_no_check CHECK (principal_no BETWEEN 1 AND 536870911)
 );
 ALTER SEQUENCE aurora.principal_principal_no_seq OWNED BY aurora.principal.principal_no;
 CREATE UNIQUE INDEX principal_login ON aurora.principal (login_role, company_id);
+COMMENT ON INDEX aurora.principal_login IS 'The principals of a login role, one for each company.';
 COMMENT ON TABLE aurora.principal IS 'Who acts in a company: a person or an agent. One login role may stand for a principal in each of several companies.';
 COMMENT ON COLUMN aurora.principal.company_id IS 'The company.';
 COMMENT ON COLUMN aurora.principal.owner IS 'Name of the principal, as items carry it in their owner column.';
@@ -155,6 +157,10 @@ COMMENT ON FUNCTION aurora.trust_labels() IS 'The trust levels as the library kn
 CREATE FUNCTION aurora.require_lead() RETURNS void
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_require_lead';
 COMMENT ON FUNCTION aurora.require_lead() IS 'Raises 25006 with a hint that names the lead when this node is a standby.';
+
+CREATE FUNCTION aurora.announce_missing() RETURNS void
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'aurora_announce_missing';
+COMMENT ON FUNCTION aurora.announce_missing() IS 'When this transaction commits, a NOTICE tells what does not run in this database; CREATE EXTENSION asks for it.';
 
 CREATE FUNCTION aurora.library_preloaded() RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_library_preloaded';
@@ -342,19 +348,19 @@ COMMENT ON FUNCTION aurora.set_company(text, text, text, numeric, numeric, numer
     'Changes a company''s settings; what is left null stays. A new currency needs a rate, by which all rates are converted; thresholds are not. Items move to their new cells in batches, by the worker or by CALL aurora.apply_settings().';
 
 CREATE FUNCTION aurora.add_principal(owner text, company text DEFAULT NULL, login_role name DEFAULT NULL,
-                                     trust text DEFAULT 'member', display_name text DEFAULT NULL,
+                                     trust text DEFAULT NULL, display_name text DEFAULT NULL,
                                      email text DEFAULT NULL) RETURNS aurora.principal
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     id int;
     labels text[] := enum_range(NULL::aurora.trust)::text[];
-    group_role name := CASE WHEN trust = 'agent' THEN 'aurora_agent' ELSE 'aurora_user' END;
+    group_role name;
     result aurora.principal;
 BEGIN
     PERFORM aurora.require_lead();
     id := aurora.company_for(company);
     PERFORM aurora.require_manage(id);
-    IF trust IS NULL OR trust <> ALL (labels) THEN
+    IF trust <> ALL (labels) THEN
         RAISE invalid_parameter_value USING
             MESSAGE = format('there is no trust level "%s"', trust),
             HINT = 'Trust levels: ' || array_to_string(labels, ', ') || '.';
@@ -371,12 +377,13 @@ BEGIN
         END IF;
     END IF;
     INSERT INTO aurora.principal AS p (company_id, owner, login_role, trust, display_name, email)
-        VALUES (id, owner, login_role, trust::aurora.trust, display_name, email)
+        VALUES (id, owner, login_role, coalesce(trust, 'member')::aurora.trust, display_name, email)
         ON CONFLICT ON CONSTRAINT principal_pkey DO UPDATE
-            SET login_role = coalesce(excluded.login_role, p.login_role), trust = excluded.trust,
+            SET login_role = coalesce(excluded.login_role, p.login_role), trust = coalesce(add_principal.trust::aurora.trust, p.trust),
                 display_name = coalesce(excluded.display_name, p.display_name),
                 email = coalesce(excluded.email, p.email)
         RETURNING p.* INTO result;
+    group_role := CASE WHEN result.trust = 'agent' THEN 'aurora_agent' ELSE 'aurora_user' END;
     IF login_role IS NOT NULL AND NOT pg_has_role(login_role, group_role, 'MEMBER') THEN
         EXECUTE format('GRANT %I TO %I', group_role, login_role);
     END IF;
@@ -384,7 +391,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.add_principal(text, text, name, text, text, text) IS
-    'Adds a principal to a company, or changes the one of that name. A login role given is mapped to it and becomes a member of aurora_user (aurora_agent for agents). For those who may manage the company; mapping a role is for administrators.';
+    'Adds a principal to a company (trust member unless said otherwise), or changes the one of that name; what is left null stays. A login role given is mapped to it and becomes a member of aurora_user (aurora_agent for agents). For those who may manage the company; mapping a role is for administrators.';
 
 CREATE FUNCTION aurora.set_rate(currency text, rate numeric, company text DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -433,15 +440,4 @@ GRANT EXECUTE ON FUNCTION aurora.set_company, aurora.add_principal, aurora.set_r
 GRANT EXECUTE ON FUNCTION aurora.add_company TO aurora_admin;
 GRANT EXECUTE ON FUNCTION aurora.library_preloaded TO aurora_monitor;
 
-DO $$
-BEGIN
-    IF NOT aurora.library_preloaded() THEN
-        RAISE NOTICE 'aurora is not in shared_preload_libraries: its background workers do not run'
-            USING HINT = 'Everything else works. Add aurora to shared_preload_libraries and restart to have the workers.';
-    ELSIF current_setting('aurora.database') <> current_database() THEN
-        RAISE NOTICE 'aurora''s background workers run in database "%"', current_setting('aurora.database')
-            USING HINT = format('To have them here: ALTER SYSTEM SET aurora.database = %L; SELECT pg_reload_conf();',
-                                current_database());
-    END IF;
-END
-$$;
+SELECT aurora.announce_missing();
