@@ -50,13 +50,15 @@ aurora--1.0.sql: $(SQL_SOURCES) Makefile
 check-sql:  ## fail when aurora--1.0.sql is not what src/*/*.sql give
 	@sh scripts/join-sql $(SQL_SOURCES) | diff -u aurora--1.0.sql -
 
+# Versions format differently; this one is in Debian 12 and 13.
+CLANG_FORMAT ?= clang-format-19
 FORMATTED = $(wildcard $(addsuffix /*.[ch],$(MODULE_DIRS)))
 
 format:  ## format the C files
-	clang-format -i $(FORMATTED)
+	$(CLANG_FORMAT) -i $(FORMATTED)
 
 check-format:  ## fail when a C file is not formatted
-	clang-format --dry-run -Werror $(FORMATTED)
+	$(CLANG_FORMAT) --dry-run -Werror $(FORMATTED)
 
 demo:  ## a lead and a hot standby under .aurora/ with a generated company
 	@scripts/demo

@@ -365,8 +365,9 @@ note_changes(ItemValues *item, const ItemValues *old, bool opened)
 {
 	Datum now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 
-	if (!same_cell(item, old) || DatumGetTimestampTz(VALUE(item, ITEM_ACT_BY)) !=
-									 DatumGetTimestampTz(VALUE(old, ITEM_ACT_BY)))
+	if (opened || !same_cell(item, old) ||
+		DatumGetTimestampTz(VALUE(item, ITEM_ACT_BY)) !=
+			DatumGetTimestampTz(VALUE(old, ITEM_ACT_BY)))
 		set_value(item, ITEM_PLACED_AT, now);
 	if (DatumGetObjectId(VALUE(item, ITEM_STATE)) != DatumGetObjectId(VALUE(old, ITEM_STATE)) &&
 		DatumGetTimestampTz(VALUE(item, ITEM_STATE_AT)) ==

@@ -1,0 +1,191 @@
+\set ECHO none
+-- What holds for all objects of the extension, read from the catalogs: comments, rights, dumps, and
+-- the column orders and labels that the library counts on.
+SET client_min_messages = warning;
+\pset format unaligned
+\pset tuples_only
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS aurora;
+
+BEGIN;
+SELECT plan(43);
+
+CREATE TEMPORARY VIEW member AS
+    SELECT d.classid, d.objid
+    FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+    WHERE e.extname = 'aurora' AND d.deptype = 'e';
+CREATE TEMPORARY VIEW relation AS
+    SELECT c.* FROM pg_class c JOIN member m ON m.classid = 'pg_class'::regclass AND m.objid = c.oid;
+CREATE TEMPORARY VIEW routine AS
+    SELECT p.* FROM pg_proc p JOIN member m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid;
+
+CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    state text;
+    message text;
+    hint text;
+BEGIN
+    EXECUTE statement;
+    RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+    RETURN concat_ws(' | ', state, message, nullif(hint, ''));
+END
+$$;
+
+-- ---- the extension has what it should have, or the queries below would find nothing to complain of ----
+
+SELECT cmp_ok((SELECT count(*) FROM relation WHERE relkind = 'r'), '>=', 17::bigint, 'the extension has its tables');
+SELECT cmp_ok((SELECT count(*) FROM relation WHERE relkind = 'v'), '>=', 4::bigint, 'the extension has its views');
+SELECT cmp_ok((SELECT count(*) FROM relation WHERE relkind = 'S'), '>=', 4::bigint, 'the extension has its sequences');
+SELECT cmp_ok((SELECT count(*) FROM routine), '>=', 60::bigint, 'the extension has its routines');
+SELECT is_empty($$ SELECT c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                   WHERE n.nspname = 'aurora' AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+                     AND c.oid NOT IN (SELECT oid FROM relation) $$,
+                'every relation in the schema is of the extension');
+
+-- ---- comments ----
+
+SELECT is_empty($$ SELECT oid::regclass FROM relation
+                   WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND obj_description(oid, 'pg_class') IS NULL $$,
+                'every table, view and sequence has a comment');
+SELECT is_empty($$ SELECT r.oid::regclass, a.attname FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid
+                   WHERE r.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdropped
+                     AND col_description(r.oid, a.attnum) IS NULL $$,
+                'every column of a table or view has a comment');
+SELECT is_empty($$ SELECT oid::regprocedure FROM routine WHERE obj_description(oid, 'pg_proc') IS NULL $$,
+                'every function and procedure has a comment');
+SELECT is_empty($$ SELECT t.oid::regtype FROM pg_type t JOIN member m ON m.classid = 'pg_type'::regclass AND m.objid = t.oid
+                   LEFT JOIN pg_class c ON c.oid = t.typrelid
+                   WHERE t.typcategory <> 'A' AND (c.oid IS NULL OR c.relkind = 'c')
+                     AND obj_description(t.oid, 'pg_type') IS NULL $$,
+                'every type has a comment');
+SELECT is_empty($$ SELECT r.oid::regclass, t.tgname FROM relation r JOIN pg_trigger t ON t.tgrelid = r.oid
+                   WHERE NOT t.tgisinternal AND obj_description(t.oid, 'pg_trigger') IS NULL $$,
+                'every trigger has a comment');
+SELECT is_empty($$ SELECT r.oid::regclass, p.polname FROM relation r JOIN pg_policy p ON p.polrelid = r.oid
+                   WHERE obj_description(p.oid, 'pg_policy') IS NULL $$,
+                'every policy has a comment');
+SELECT is_empty($$ SELECT i.indexrelid::regclass FROM relation r JOIN pg_index i ON i.indrelid = r.oid
+                   WHERE NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid)
+                     AND obj_description(i.indexrelid, 'pg_class') IS NULL $$,
+                'every index that no constraint made has a comment');
+SELECT is_empty($$ SELECT m.classid::regclass, m.objid FROM member m
+                   WHERE m.classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass)
+                     AND obj_description(m.objid, m.classid::regclass::name) IS NULL $$,
+                'every object of another sort has a comment');
+
+-- ---- who may what ----
+
+SELECT is_empty($$ SELECT p.oid::regprocedure FROM routine p,
+                          aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0 $$,
+                'no routine is executable by PUBLIC');
+SELECT is_empty($$ SELECT r.oid::regclass FROM relation r,
+                          aclexplode(coalesce(r.relacl, acldefault(CASE r.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char",
+                                                                   r.relowner))) a
+                   WHERE a.grantee = 0 $$,
+                'no table, view or sequence is open to PUBLIC');
+SELECT is_empty($$ SELECT r.oid::regclass, a.attname FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid
+                   WHERE a.attacl IS NOT NULL $$,
+                'no column has rights of its own');
+SELECT is_empty($$ SELECT FROM pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
+                   WHERE n.nspname = 'aurora' AND a.grantee = 0 $$,
+                'the schema is not open to PUBLIC');
+SELECT is_empty($$ SELECT r.oid::regclass, a.grantee::regrole, a.privilege_type FROM relation r, aclexplode(r.relacl) a
+                   WHERE a.grantee <> r.relowner AND a.privilege_type <> 'SELECT' $$,
+                'no role may write tables past the functions');
+SELECT is_empty($$ SELECT oid::regprocedure FROM routine
+                   WHERE prosecdef AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (proconfig), false) $$,
+                'every SECURITY DEFINER routine has the fixed search_path');
+SELECT is_empty($$ SELECT r.oid::regclass FROM relation r
+                   WHERE r.relkind = 'v' AND r.relname <> 'duties'
+                     AND NOT coalesce('security_invoker=true' = ANY (r.reloptions), false) $$,
+                'every view but that of the duties reads with the rights of its caller');
+SELECT is_empty($$ SELECT r.oid::regclass FROM relation r
+                   WHERE r.relkind = 'r' AND NOT r.relrowsecurity
+                     AND EXISTS (SELECT FROM aclexplode(r.relacl) a WHERE a.grantee <> r.relowner) $$,
+                'every table that others may read has row level security');
+SELECT is_empty($$ SELECT r.oid::regclass FROM relation r
+                   WHERE r.relrowsecurity AND NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = r.oid) $$,
+                'every table with row level security has a policy');
+SELECT is_empty($$ SELECT p.oid::regprocedure FROM routine p
+                   WHERE p.proname IN ('assume', 'add_company', 'make_default_company', 'put_weight', 'change_item',
+                                       'lock_item', 'wait_for_item_writers', 'place_item', 'actor')
+                     AND (has_function_privilege('aurora_user', p.oid, 'EXECUTE')
+                          OR has_function_privilege('aurora_agent', p.oid, 'EXECUTE')) $$,
+                'users and agents may not call what is for administrators, gateways and other functions');
+SELECT is((SELECT string_agg(rolname, ' ' ORDER BY rolname COLLATE "C") FROM pg_roles
+           WHERE rolname IN ('aurora_admin', 'aurora_agent', 'aurora_gateway', 'aurora_monitor', 'aurora_node',
+                             'aurora_operator', 'aurora_user')
+             AND NOT rolcanlogin AND NOT rolsuper AND NOT rolbypassrls AND NOT rolcreaterole AND NOT rolreplication),
+          'aurora_admin aurora_agent aurora_gateway aurora_monitor aurora_node aurora_operator aurora_user',
+          'the group roles are there and have no powers of their own');
+SELECT is_empty($$ SELECT p.oid::regprocedure FROM routine p JOIN pg_language l ON l.oid = p.prolang
+                   WHERE EXISTS (SELECT FROM pg_policy q WHERE pg_get_expr(q.polqual, q.polrelid) ~ ('\m' || p.proname || '\('))
+                     AND (p.provolatile <> 's' OR p.proparallel <> 'r') $$,
+                'functions that policies call are STABLE and PARALLEL RESTRICTED');
+
+-- ---- dumps ----
+
+SELECT is_empty($$ SELECT r.oid::regclass FROM relation r
+                   WHERE r.relkind IN ('r', 'p', 'S')
+                     AND r.oid <> ALL (SELECT unnest(extconfig) FROM pg_extension WHERE extname = 'aurora') $$,
+                'every table and sequence is registered to be dumped');
+SELECT is_empty($$ SELECT c FROM pg_extension, unnest(extcondition) c WHERE extname = 'aurora' AND c <> '' $$,
+                'all rows of them are dumped');
+SELECT is_empty($$ SELECT r.oid::regclass FROM relation r WHERE r.relkind = 'r' AND r.relpersistence <> 'p' $$,
+                'every table is WAL-logged');
+SELECT is_empty($$ SELECT i.indexrelid::regclass, a.attname
+                   FROM relation r JOIN pg_index i ON i.indrelid = r.oid
+                   JOIN pg_attribute a ON a.attrelid = i.indexrelid
+                   WHERE a.attcollation NOT IN (0, 950) $$,
+                'every text key in an index is COLLATE "C"');
+SELECT is_empty($$ SELECT r.oid::regclass FROM relation r
+                   WHERE r.relkind = 'r' AND r.relname NOT IN ('duty_run', 'item_cell')
+                     AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = r.oid AND a.attname = 'company_id') $$,
+                'every table of a tenant carries the company; a cell has its owner''s number over all companies');
+
+-- ---- what the library knows by heart ----
+
+SELECT is(aurora.trust_labels(), enum_range(NULL::aurora.trust)::text[], 'trust levels are the same in C and in SQL');
+SELECT is(pg_temp.error_of($$ SELECT aurora.agenda('nobody') $$),
+          '22023 | there is no level "nobody" | There are '
+          || array_to_string(enum_range(NULL::aurora.item_level), ', ') || '.',
+          'levels are the same in C and in SQL');
+SELECT is(pg_temp.error_of($$ SELECT aurora.quadrant('Q5') $$),
+          '22023 | there is no quadrant "Q5" | There are '
+          || array_to_string(enum_range(NULL::aurora.item_quadrant), ', ') || '.',
+          'quadrants are the same in C and in SQL');
+SELECT is(enum_range(NULL::aurora.item_state)::text[], '{open,done,dismissed,delegated,archived}', 'the states are these');
+
+CREATE FUNCTION pg_temp.columns_of(relation regclass) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(CASE WHEN attnum = n THEN attname ELSE '?' END, ' ' ORDER BY attnum)
+    FROM (SELECT attname, attnum, row_number() OVER (ORDER BY attnum) AS n FROM pg_attribute
+          WHERE attrelid = relation AND attnum > 0) a
+$$;
+SELECT is(pg_temp.columns_of('aurora.company'),
+          'company_id name currency big_threshold sla_hours important_points revenue_unit created_at',
+          'columns of company are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.principal'), 'company_id owner login_role trust principal_no display_name email created_at',
+          'columns of principal are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.currency_rate'), 'company_id currency rate set_at',
+          'columns of currency_rate are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.item'),
+          'company_id item_id owner level scope cell act_by kind title amount currency win_chance due_at received_at '
+          'last_activity_at vip risk boost severity group_key snooze_until state state_at state_by outcome delegated_to '
+          'open_blockers blocking provider external_id url sender created_at placed_at details',
+          'columns of item are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.item_cell'), 'scope cell',
+          'columns of item_cell are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.company_kind'),
+          'company_id kind kind_no base half_life stall_limit default_deadline kind_offset',
+          'columns of company_kind are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.weight_override'), 'company_id owner name value set_at set_by',
+          'columns of weight_override are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.person'), 'company_id email name vip importance',
+          'columns of person are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.item_group_slot'), 'company_id owner group_key slot',
+          'columns of item_group_slot are where C reads them');
+
+SELECT * FROM finish();
+ROLLBACK;

@@ -1,0 +1,183 @@
+# pg_dump of a filled database, restored into an empty cluster, gives everything back: tables,
+# sequences, settings and the same surface; and work goes on there.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use AuroraCluster;
+use AuroraReference qw(reference_sql);
+use AuroraWorld;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $seed = random_seed();
+my $source = new_lead('source');
+$source->safe_psql('postgres', 'CREATE DATABASE filled');
+$source->safe_psql('postgres', 'DROP EXTENSION aurora CASCADE');
+$source->safe_psql('postgres', 'DROP SCHEMA reference CASCADE');
+my $folder = PostgreSQL::Test::Utils::tempdir();
+my $target = new_cluster('target');
+
+# ---- a filled database, without the tests' own schema ----
+
+fill();
+
+sub fill
+{
+    my $filler = new_lead('filler');
+
+    install_worlds($filler);
+    make_world($filler, seed => $seed % 1000 / 1100, items => 700, owners => 3);
+    $filler->safe_psql('postgres', <<'SQL');
+SET client_min_messages = warning;
+SELECT reference.live_on();
+SELECT aurora.undo(item_id) FROM (SELECT max(item_id) AS item_id FROM aurora.item_history WHERE action = 'complete') h;
+SELECT aurora.add_item('feed', owner => 'owner 1', company => 'company 1', provider => 'hubspot', external_id => 'd1', amount => 10, currency => 'JPY', details => '{"a": [1, "ü"]}');
+INSERT INTO aurora.item (company_id, owner, kind, title, received_at, state, state_at, outcome)
+    SELECT company_id, 'owner 1', 'deal', 'old deal ' || n, now() - interval '1 day' * (200 + n), 'done',
+           now() - interval '1 day' * (n % 150), CASE WHEN n % 3 = 0 THEN 'won' ELSE 'lost' END::aurora.item_outcome
+    FROM aurora.company, generate_series(1, 60) n;
+SELECT aurora.set_groups_apart(2), aurora.run_duty('archive_q4'), aurora.run_duty('sample_surface'), aurora.run_duty('refresh_win_chances');
+SQL
+    settle($filler);
+    # A change of settings that is half applied is carried on where it is restored.
+    $filler->safe_psql('postgres', "SELECT aurora.set_company('company 2', big_threshold => 777)");
+    $filler->safe_psql('postgres', 'SELECT aurora.apply_settings_batch(100)');
+    $filler->safe_psql('postgres', 'DROP SCHEMA reference CASCADE');
+    run_ok([ 'pg_dump', '-Fc', '-f', "$folder/first.dump", $filler->connstr('postgres') ], 'a filled database is dumped');
+    $filler->stop;
+    $source->safe_psql('postgres', 'SELECT 1');
+    local $ENV{PGOPTIONS} = '-c session_replication_role=replica';
+    run_ok([ 'pg_restore', '--exit-on-error', '-d', $source->connstr('filled'), "$folder/first.dump" ],
+        'its dump in custom format is restored in another database');
+    return;
+}
+
+sub run_ok
+{
+    my ($command, $name) = @_;
+    my ($out, $err) = ('', '');
+    my $done = IPC::Run::run($command, '>', \$out, '2>', \$err);
+
+    ok($done, $name) or diag($err);
+    return $done;
+}
+
+# Every table's rows, and every sequence's next value, as one text for each.
+my @relations = split(/\n/, $source->safe_psql('filled', <<'SQL'));
+SELECT c.oid::regclass, c.relkind FROM pg_class c
+WHERE c.relnamespace = 'aurora'::regnamespace AND c.relkind IN ('r', 'S') ORDER BY 1
+SQL
+cmp_ok(scalar(@relations), '>=', 20, 'tables and sequences are compared (' . scalar(@relations) . ')');
+
+sub content
+{
+    my ($node, $database) = @_;
+    my %content;
+
+    for my $relation (@relations)
+    {
+        my ($name, $kind) = split(/\|/, $relation);
+        my $of_rows = $kind eq 'S'
+          ? "SELECT last_value, is_called FROM $name"
+          : "SELECT t::text FROM $name t ORDER BY t::text COLLATE \"C\"";
+
+        $content{$name} = $node->safe_psql($database, "SET timezone = 'UTC'; SET extra_float_digits = 3; $of_rows");
+    }
+    return \%content;
+}
+
+my $time = world_time();
+my @reads = (
+    (map { "SELECT * FROM aurora.surface(100, 'owner $_', '$time')" } 1 .. 3),
+    "SELECT * FROM aurora.company_surface(100, 'company 1', '$time')",
+    "SELECT * FROM aurora.company_surface(100, 'company 2', '$time')",
+    'SELECT * FROM aurora.weights ORDER BY company, owner, name',
+    'SELECT * FROM aurora.kinds ORDER BY company, kind_no');
+
+my $before = content($source, 'filled');
+my @answers = map { $source->safe_psql('filled', $_) } @reads;
+my @empty = grep { $before->{$_} eq '' } sort keys %$before;
+is("@empty", '', 'every table of the database that is dumped has rows');
+
+sub is_restored
+{
+    my ($database, $how) = @_;
+    my $after = content($target, $database);
+    my @different = grep { $after->{$_} ne $before->{$_} } sort keys %$before;
+
+    is("@different", '', "$how: all tables and sequences are equal");
+    my @wrong = grep { $target->safe_psql($database, $reads[$_]) ne $answers[$_] } 0 .. $#reads;
+    is("@reads[@wrong]", '', "$how: surfaces and settings are equal");
+    return;
+}
+
+sub goes_on
+{
+    my ($database, $how) = @_;
+    my $last = $target->safe_psql($database, 'SELECT max(item_id) FROM aurora.item');
+
+    $target->safe_psql($database, 'CALL aurora.apply_settings()');
+    is_sql($target, "SELECT aurora.add_item('next', owner => 'owner 1', company => 'company 1')", $last + 1, "$how: ids go on", $database);
+    is_sql($target, "SELECT aurora.add_item('feed', owner => 'owner 1', company => 'company 1', provider => 'hubspot', external_id => 'd1')
+                     = (SELECT item_id FROM aurora.item WHERE external_id = 'd1')", 't', "$how: items of a source are known again", $database);
+    my ($out, $err) = try_sql($target, "SET client_min_messages = warning; SELECT aurora.add_company('company 3'), aurora.set_weight('vip', 3, company => 'company 1'),
+        aurora.set_kind('gadget', company => 'company 1'), aurora.complete($last + 1)", $database);
+    is($err, '', "$how: companies, weights, kinds and actions go on");
+    $target->safe_psql($database, reference_sql());
+    $target->safe_psql($database, 'SELECT aurora.sweep_cells()');
+    is_sql($target, "SELECT difference FROM reference.all_differences('$time') difference LIMIT 1", '',
+        "$how: all surfaces equal the reference", $database);
+    for my $check (qw(unregistered_items wrong_scopes wrong_open_blockers wrong_blocking misplaced_items shared_slots))
+    {
+        is_sql($target, "SELECT count(*) FROM reference.$check()", 0, "$how: there are no $check", $database);
+    }
+    return;
+}
+
+run_ok([ 'pg_dump', '-Fc', '-f', "$folder/filled.dump", $source->connstr('filled') ], 'the database is dumped in custom format');
+run_ok([ 'pg_dump', '-f', "$folder/filled.sql", $source->connstr('filled') ], 'the database is dumped as SQL');
+
+for my $way ([ 'as documented', '-c session_replication_role=replica' ], [ 'plainly', '' ])
+{
+    my ($how, $options) = @$way;
+    my ($custom, $sql) = map { my $name = "$how $_"; $name =~ tr/ /_/; $name } qw(custom sql);
+
+    $target->safe_psql('postgres', "CREATE DATABASE $custom");
+    $target->safe_psql('postgres', "CREATE DATABASE $sql");
+    local $ENV{PGOPTIONS} = $options;
+    my %done = (
+        $custom => run_ok([ 'pg_restore', '--exit-on-error', '-d', $target->connstr($custom), "$folder/filled.dump" ],
+            "pg_restore into an empty cluster, $how, succeeds"),
+        $sql => run_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $target->connstr($sql), '-f', "$folder/filled.sql" ],
+            "psql of the SQL into an empty cluster, $how, succeeds"));
+    local $ENV{PGOPTIONS} = '';
+    for my $database (grep { $done{$_} } $custom, $sql)
+    {
+        is_restored($database, "in $database");
+        goes_on($database, "afterwards in $database");
+    }
+}
+is_sql($target, "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'aurora\\_%'", 7, 'the extension has made its roles in the empty cluster');
+
+# ---- a plain restore never makes items wait for what has ended ----
+
+$source->safe_psql('postgres', 'CREATE DATABASE waiting');
+$source->safe_psql('waiting', <<'SQL');
+SET client_min_messages = warning;
+CREATE EXTENSION aurora;
+SELECT aurora.add_item('first'), aurora.add_item('second');
+SELECT aurora.add_dependency(2, 1);
+SQL
+run_ok([ 'pg_dump', '-f', "$folder/waiting.sql", $source->connstr('waiting') ], 'a small database with a dependency is dumped');
+$target->safe_psql('postgres', 'CREATE DATABASE waiting');
+run_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $target->connstr('waiting'), '-f', "$folder/waiting.sql" ],
+    'and restored plainly');
+is_sql($target, "SELECT open_blockers, blocking FROM aurora.item ORDER BY item_id", "0|1\n1|0",
+    'restored plainly, an item waits for as many others as before', 'waiting');
+$target->safe_psql('waiting', 'SELECT aurora.complete(1)');
+is_sql($target, 'SELECT title FROM aurora.surface(10)', 'second',
+    'restored plainly, it is on the surface when the other has ended', 'waiting');
+
+done_testing();
