@@ -12,9 +12,7 @@ OBJS = $(patsubst %.c,%.o,$(sort $(wildcard $(addsuffix /*.c,$(MODULE_DIRS)))))
 SOURCES_H = $(wildcard $(addsuffix /*.h,$(MODULE_DIRS)))
 
 REGRESS = $(notdir $(basename $(sort $(wildcard sql/*.sql))))
-REGRESS_OPTS = --dbname=aurora_regress
 ISOLATION = $(notdir $(basename $(sort $(wildcard specs/*.spec))))
-ISOLATION_OPTS = --dbname=aurora_isolation
 TAP_TESTS = $(if $(wildcard t/*.pl),1)
 
 PG_CONFIG ?= pg_config
@@ -28,6 +26,8 @@ override with_llvm = no
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+CONTRIB_TESTDB = aurora_regress
+ISOLATION_TESTDB = aurora_isolation
 
 $(OBJS): $(SOURCES_H)
 

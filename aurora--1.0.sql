@@ -488,7 +488,7 @@ COMMENT ON COLUMN aurora.company_kind.kind_no IS 'Number of the kind within the 
 COMMENT ON COLUMN aurora.company_kind.base IS 'The built-in kind that it behaves like; a built-in kind is its own base.';
 COMMENT ON COLUMN aurora.company_kind.half_life IS 'Slack over which urgency halves; null as the base.';
 COMMENT ON COLUMN aurora.company_kind.stall_limit IS 'Silence after which it must be acted on; 0 for none, null as the base. Days are of 24 hours.';
-COMMENT ON COLUMN aurora.company_kind.default_deadline IS 'Time after receipt by which it must be acted on; 0 for none, null as the base.';
+COMMENT ON COLUMN aurora.company_kind.default_deadline IS 'Time after receipt by which it must be acted on when no due time is given; 0 for none, null as the base.';
 COMMENT ON COLUMN aurora.company_kind.kind_offset IS 'Points that every item of the kind gets; null as the base.';
 
 CREATE TABLE aurora.weight_override (
@@ -665,20 +665,20 @@ COMMENT ON TABLE aurora.item_cell IS 'The cells that hold, or held, open items. 
 COMMENT ON COLUMN aurora.item_cell.scope IS 'Owner and level, as in aurora.item.';
 COMMENT ON COLUMN aurora.item_cell.cell IS 'The cell.';
 
-CREATE TABLE aurora.item_group_slot (
+CREATE TABLE aurora.crowded_group (
     company_id int NOT NULL,
     owner text COLLATE "C" NOT NULL,
     group_key text COLLATE "C" NOT NULL,
     slot smallint NOT NULL,
     PRIMARY KEY (company_id, owner, group_key),
-    CONSTRAINT item_group_slot_slot_key UNIQUE (company_id, owner, slot),
-    CONSTRAINT item_group_slot_slot_check CHECK (slot BETWEEN 1 AND 15)
+    CONSTRAINT crowded_group_slot_key UNIQUE (company_id, owner, slot),
+    CONSTRAINT crowded_group_slot_check CHECK (slot BETWEEN 1 AND 15)
 );
-COMMENT ON TABLE aurora.item_group_slot IS 'Crowded group keys of an owner, each with cells of its own, so that reading passes over its other rows at once.';
-COMMENT ON COLUMN aurora.item_group_slot.company_id IS 'The company.';
-COMMENT ON COLUMN aurora.item_group_slot.owner IS 'The owner.';
-COMMENT ON COLUMN aurora.item_group_slot.group_key IS 'The group key.';
-COMMENT ON COLUMN aurora.item_group_slot.slot IS 'The number that sets its cells apart.';
+COMMENT ON TABLE aurora.crowded_group IS 'Crowded group keys of an owner, each with cells of its own, so that reading passes over its other rows at once.';
+COMMENT ON COLUMN aurora.crowded_group.company_id IS 'The company.';
+COMMENT ON COLUMN aurora.crowded_group.owner IS 'The owner.';
+COMMENT ON COLUMN aurora.crowded_group.group_key IS 'The group key.';
+COMMENT ON COLUMN aurora.crowded_group.slot IS 'The number that sets its cells apart.';
 
 CREATE TABLE aurora.item_dependency (
     company_id int NOT NULL,
@@ -811,7 +811,7 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['company_kind', 'weight_override', 'weight_change_change_id_seq', 'weight_change',
-                                'person', 'item_item_id_seq', 'item', 'item_cell', 'item_group_slot',
+                                'person', 'item_item_id_seq', 'item', 'item_cell', 'crowded_group',
                                 'item_dependency', 'item_history_history_id_seq', 'item_history', 'item_phase',
                                 'item_surfaced', 'placement_run', 'win_chance', 'duty_run'] LOOP
         PERFORM pg_catalog.pg_extension_config_dump(format('aurora.%I', name)::regclass, '');
@@ -1059,7 +1059,7 @@ COMMENT ON COLUMN aurora.kinds.kind IS 'Name of the kind.';
 COMMENT ON COLUMN aurora.kinds.base IS 'The built-in kind that it behaves like.';
 COMMENT ON COLUMN aurora.kinds.half_life IS 'Slack over which urgency halves.';
 COMMENT ON COLUMN aurora.kinds.stall_limit IS 'Silence after which it must be acted on.';
-COMMENT ON COLUMN aurora.kinds.default_deadline IS 'Time after receipt by which it must be acted on.';
+COMMENT ON COLUMN aurora.kinds.default_deadline IS 'Time after receipt by which it must be acted on when no due time is given.';
 COMMENT ON COLUMN aurora.kinds.kind_offset IS 'Points that every item of the kind gets.';
 COMMENT ON COLUMN aurora.kinds.source IS 'built-in, changed or added.';
 COMMENT ON COLUMN aurora.kinds.company_id IS 'The company''s id.';
@@ -1689,9 +1689,14 @@ COMMENT ON TRIGGER "A_release_dependents" ON aurora.item IS 'The same when an it
 
 CREATE FUNCTION aurora.request_placement() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    of_company int := CASE WHEN TG_OP = 'DELETE' THEN OLD.company_id ELSE NEW.company_id END;
 BEGIN
-    INSERT INTO aurora.placement_run AS r (company_id)
-        VALUES (CASE WHEN TG_OP = 'DELETE' THEN OLD.company_id ELSE NEW.company_id END)
+    -- Without items there is nothing to move; so restoring a dump asks for nothing either.
+    IF NOT EXISTS (SELECT FROM aurora.item i WHERE i.company_id = of_company) THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO aurora.placement_run AS r (company_id) VALUES (of_company)
         ON CONFLICT (company_id) DO UPDATE SET requested_at = clock_timestamp(), last_item_id = 0;
     IF NOT aurora.library_preloaded() THEN
         RAISE NOTICE 'items keep their places until CALL aurora.apply_settings()'
@@ -1712,9 +1717,9 @@ COMMENT ON TRIGGER request_placement ON aurora.currency_rate IS 'Has items moved
 CREATE TRIGGER request_placement AFTER INSERT OR UPDATE OR DELETE ON aurora.company_kind
     FOR EACH ROW EXECUTE FUNCTION aurora.request_placement();
 COMMENT ON TRIGGER request_placement ON aurora.company_kind IS 'Has items moved.';
-CREATE TRIGGER request_placement AFTER INSERT OR DELETE ON aurora.item_group_slot
+CREATE TRIGGER request_placement AFTER INSERT OR DELETE ON aurora.crowded_group
     FOR EACH ROW EXECUTE FUNCTION aurora.request_placement();
-COMMENT ON TRIGGER request_placement ON aurora.item_group_slot IS 'Has items moved.';
+COMMENT ON TRIGGER request_placement ON aurora.crowded_group IS 'Has items moved.';
 
 CREATE FUNCTION aurora.require_read_committed() RETURNS void
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -1952,7 +1957,7 @@ COMMENT ON FUNCTION aurora.sweep_cells() IS
 CREATE FUNCTION aurora.set_groups_apart(min_items int DEFAULT 256) RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    wanting aurora.item_group_slot[];  -- slot: the place by size among those of the owner
+    wanting aurora.crowded_group[];  -- slot: the place by size among those of the owner
     added bigint;
 BEGIN
     PERFORM aurora.require_lead();
@@ -1960,15 +1965,15 @@ BEGIN
     wanting := ARRAY(
         SELECT (c.company_id, c.owner, c.group_key,
                 least(row_number() OVER (PARTITION BY c.company_id, c.owner ORDER BY c.items DESC, c.group_key), 16)
-               )::aurora.item_group_slot
+               )::aurora.crowded_group
         FROM (SELECT i.company_id, i.owner, i.group_key, count(*) AS items
               FROM aurora.item i WHERE i.state = 'open' AND i.group_key IS NOT NULL
               GROUP BY i.company_id, i.owner, i.group_key HAVING count(*) >= min_items) c
-        WHERE NOT EXISTS (SELECT FROM aurora.item_group_slot s
+        WHERE NOT EXISTS (SELECT FROM aurora.crowded_group s
                           WHERE s.company_id = c.company_id AND s.owner = c.owner AND s.group_key = c.group_key));
     -- A slot is free again when no cell carries it and nobody is about to fill one.
     PERFORM aurora.lock_cells();
-    DELETE FROM aurora.item_group_slot s
+    DELETE FROM aurora.crowded_group s
         WHERE NOT EXISTS (
             SELECT FROM aurora.principal p
             CROSS JOIN generate_series(0, 2) l
@@ -1981,10 +1986,10 @@ BEGIN
                row_number() OVER (PARTITION BY p.company_id, p.owner ORDER BY n.slot) AS place
         FROM (SELECT DISTINCT w.company_id, w.owner FROM unnest(wanting) w) p
         CROSS JOIN generate_series(1, 15) n (slot)
-        WHERE NOT EXISTS (SELECT FROM aurora.item_group_slot s
+        WHERE NOT EXISTS (SELECT FROM aurora.crowded_group s
                           WHERE s.company_id = p.company_id AND s.owner = p.owner AND s.slot = n.slot)
     )
-    INSERT INTO aurora.item_group_slot (company_id, owner, group_key, slot)
+    INSERT INTO aurora.crowded_group (company_id, owner, group_key, slot)
         SELECT w.company_id, w.owner, w.group_key, f.slot
         FROM unnest(wanting) w
         JOIN free f ON f.company_id = w.company_id AND f.owner = w.owner AND f.place = w.slot;
@@ -2139,7 +2144,7 @@ BEGIN
     END IF;
     FOR definition IN SELECT * FROM aurora.duty_definitions() d WHERE d.runs_by = 'pg_cron' LOOP
         EXECUTE 'SELECT cron.schedule($1, $2, $3)'
-            USING 'aurora ' || definition.duty, definition.schedule, format('BEGIN ISOLATION LEVEL READ COMMITTED; SELECT aurora.run_duty(%L); COMMIT', definition.duty);
+            USING 'aurora ' || definition.duty, definition.schedule, format('SELECT aurora.run_duty(%L)', definition.duty);
         RETURN NEXT definition.duty;
     END LOOP;
 END

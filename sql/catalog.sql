@@ -184,8 +184,8 @@ SELECT is(pg_temp.columns_of('aurora.weight_override'), 'company_id owner name v
           'columns of weight_override are where C reads them');
 SELECT is(pg_temp.columns_of('aurora.person'), 'company_id email name vip importance',
           'columns of person are where C reads them');
-SELECT is(pg_temp.columns_of('aurora.item_group_slot'), 'company_id owner group_key slot',
-          'columns of item_group_slot are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.crowded_group'), 'company_id owner group_key slot',
+          'columns of crowded_group are where C reads them');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -131,7 +131,7 @@ CREATE TEMPORARY VIEW expected AS
            least(r.due_at,
                  CASE WHEN k.base = 'email' AND coalesce(r.vip, p.vip, false) THEN r.received_at + interval '6 hours' END,
                  CASE WHEN k.stall_limit > '0' THEN r.last_activity_at + extract(epoch FROM k.stall_limit) * interval '1 second' END,
-                 CASE WHEN k.default_deadline > '0' THEN r.received_at + extract(epoch FROM k.default_deadline) * interval '1 second' END,
+                 CASE WHEN k.default_deadline > '0' AND r.due_at IS NULL THEN r.received_at + extract(epoch FROM k.default_deadline) * interval '1 second' END,
                  'infinity') AS act_by
     FROM random_item r
     JOIN aurora.kinds k ON k.company_id = (SELECT company_id FROM aurora.company WHERE name = 'Acme') AND k.kind = r.kind

@@ -119,7 +119,7 @@ for (my $i = 0; $i < @world; $i++)
     {
         $lead->safe_psql('postgres', 'SELECT aurora.set_groups_apart()');
         $lead->safe_psql('postgres', 'CALL aurora.apply_settings()');
-        is_sql($lead, "SELECT count(*) > 0 FROM aurora.item_group_slot WHERE group_key = 'the crowd'",
+        is_sql($lead, "SELECT count(*) > 0 FROM aurora.crowded_group WHERE group_key = 'the crowd'",
             't', "$name: the crowd gets cells of its own");
         compare("$name, set apart", $world);
     }

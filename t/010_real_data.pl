@@ -23,7 +23,7 @@ my %seen;
 # Where each item belongs, in plain SQL from its columns and the settings' tables.
 my $placement = <<'SQL';
 CREATE VIEW reference.builtin_deadline AS
-    SELECT * FROM (VALUES ('deal', 7 * 24, 730 * 24), ('email', 0, 3 * 24), ('task', 0, 14 * 24), ('incident', 0, 1))
+    SELECT * FROM (VALUES ('deal', 14 * 24, 730 * 24), ('email', 0, 3 * 24), ('task', 0, 14 * 24), ('incident', 0, 1))
         d (kind, stall_hours, default_hours);
 
 CREATE VIEW reference.placed AS
@@ -37,13 +37,14 @@ CREATE VIEW reference.placed AS
            i.act_by,
            coalesce(least(i.due_at, CASE WHEN i.kind = 'email' AND i.vip THEN i.received_at + c.sla_hours * interval '1 h' END,
                           i.last_activity_at + nullif(coalesce(k.stall_limit, d.stall_hours * interval '1 h'), '0'),
-                          i.received_at + nullif(coalesce(k.default_deadline, d.default_hours * interval '1 h'), '0')),
+                          CASE WHEN i.due_at IS NULL
+                               THEN i.received_at + nullif(coalesce(k.default_deadline, d.default_hours * interval '1 h'), '0') END),
                     'infinity') AS deadline
     FROM aurora.item i JOIN aurora.company c USING (company_id)
     CROSS JOIN LATERAL aurora.cell_features(i.cell) f
     JOIN reference.builtin_kind b ON b.kind = i.kind JOIN reference.builtin_deadline d ON d.kind = i.kind
     LEFT JOIN aurora.company_kind k ON k.company_id = i.company_id AND k.kind = i.kind
-    LEFT JOIN aurora.item_group_slot s
+    LEFT JOIN aurora.crowded_group s
         ON s.company_id = i.company_id AND s.owner = i.owner AND s.group_key = i.group_key
     CROSS JOIN LATERAL (SELECT i.amount::float8 * coalesce(i.win_chance, 1) / c.revenue_unit::float8 AS ratio) v;
 SQL

@@ -4,9 +4,14 @@
 
 CREATE FUNCTION aurora.request_placement() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    of_company int := CASE WHEN TG_OP = 'DELETE' THEN OLD.company_id ELSE NEW.company_id END;
 BEGIN
-    INSERT INTO aurora.placement_run AS r (company_id)
-        VALUES (CASE WHEN TG_OP = 'DELETE' THEN OLD.company_id ELSE NEW.company_id END)
+    -- Without items there is nothing to move; so restoring a dump asks for nothing either.
+    IF NOT EXISTS (SELECT FROM aurora.item i WHERE i.company_id = of_company) THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO aurora.placement_run AS r (company_id) VALUES (of_company)
         ON CONFLICT (company_id) DO UPDATE SET requested_at = clock_timestamp(), last_item_id = 0;
     IF NOT aurora.library_preloaded() THEN
         RAISE NOTICE 'items keep their places until CALL aurora.apply_settings()'
@@ -27,9 +32,9 @@ COMMENT ON TRIGGER request_placement ON aurora.currency_rate IS 'Has items moved
 CREATE TRIGGER request_placement AFTER INSERT OR UPDATE OR DELETE ON aurora.company_kind
     FOR EACH ROW EXECUTE FUNCTION aurora.request_placement();
 COMMENT ON TRIGGER request_placement ON aurora.company_kind IS 'Has items moved.';
-CREATE TRIGGER request_placement AFTER INSERT OR DELETE ON aurora.item_group_slot
+CREATE TRIGGER request_placement AFTER INSERT OR DELETE ON aurora.crowded_group
     FOR EACH ROW EXECUTE FUNCTION aurora.request_placement();
-COMMENT ON TRIGGER request_placement ON aurora.item_group_slot IS 'Has items moved.';
+COMMENT ON TRIGGER request_placement ON aurora.crowded_group IS 'Has items moved.';
 
 CREATE FUNCTION aurora.require_read_committed() RETURNS void
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -267,7 +272,7 @@ COMMENT ON FUNCTION aurora.sweep_cells() IS
 CREATE FUNCTION aurora.set_groups_apart(min_items int DEFAULT 256) RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    wanting aurora.item_group_slot[];  -- slot: the place by size among those of the owner
+    wanting aurora.crowded_group[];  -- slot: the place by size among those of the owner
     added bigint;
 BEGIN
     PERFORM aurora.require_lead();
@@ -275,15 +280,15 @@ BEGIN
     wanting := ARRAY(
         SELECT (c.company_id, c.owner, c.group_key,
                 least(row_number() OVER (PARTITION BY c.company_id, c.owner ORDER BY c.items DESC, c.group_key), 16)
-               )::aurora.item_group_slot
+               )::aurora.crowded_group
         FROM (SELECT i.company_id, i.owner, i.group_key, count(*) AS items
               FROM aurora.item i WHERE i.state = 'open' AND i.group_key IS NOT NULL
               GROUP BY i.company_id, i.owner, i.group_key HAVING count(*) >= min_items) c
-        WHERE NOT EXISTS (SELECT FROM aurora.item_group_slot s
+        WHERE NOT EXISTS (SELECT FROM aurora.crowded_group s
                           WHERE s.company_id = c.company_id AND s.owner = c.owner AND s.group_key = c.group_key));
     -- A slot is free again when no cell carries it and nobody is about to fill one.
     PERFORM aurora.lock_cells();
-    DELETE FROM aurora.item_group_slot s
+    DELETE FROM aurora.crowded_group s
         WHERE NOT EXISTS (
             SELECT FROM aurora.principal p
             CROSS JOIN generate_series(0, 2) l
@@ -296,10 +301,10 @@ BEGIN
                row_number() OVER (PARTITION BY p.company_id, p.owner ORDER BY n.slot) AS place
         FROM (SELECT DISTINCT w.company_id, w.owner FROM unnest(wanting) w) p
         CROSS JOIN generate_series(1, 15) n (slot)
-        WHERE NOT EXISTS (SELECT FROM aurora.item_group_slot s
+        WHERE NOT EXISTS (SELECT FROM aurora.crowded_group s
                           WHERE s.company_id = p.company_id AND s.owner = p.owner AND s.slot = n.slot)
     )
-    INSERT INTO aurora.item_group_slot (company_id, owner, group_key, slot)
+    INSERT INTO aurora.crowded_group (company_id, owner, group_key, slot)
         SELECT w.company_id, w.owner, w.group_key, f.slot
         FROM unnest(wanting) w
         JOIN free f ON f.company_id = w.company_id AND f.owner = w.owner AND f.place = w.slot;
@@ -454,7 +459,7 @@ BEGIN
     END IF;
     FOR definition IN SELECT * FROM aurora.duty_definitions() d WHERE d.runs_by = 'pg_cron' LOOP
         EXECUTE 'SELECT cron.schedule($1, $2, $3)'
-            USING 'aurora ' || definition.duty, definition.schedule, format('BEGIN ISOLATION LEVEL READ COMMITTED; SELECT aurora.run_duty(%L); COMMIT', definition.duty);
+            USING 'aurora ' || definition.duty, definition.schedule, format('SELECT aurora.run_duty(%L)', definition.duty);
         RETURN NEXT definition.duty;
     END LOOP;
 END

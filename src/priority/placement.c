@@ -143,7 +143,7 @@ slot_of_group(const ItemValues *item, Snapshot snapshot)
 	ScanKeyInit(&keys[1], SLOT_OWNER, BTEqualStrategyNumber, F_TEXTEQ, VALUE(item, ITEM_OWNER));
 	ScanKeyInit(&keys[2], SLOT_GROUP_KEY, BTEqualStrategyNumber, F_TEXTEQ,
 				VALUE(item, ITEM_GROUP_KEY));
-	aurora_scan_open(&scan, "item_group_slot", "item_group_slot_pkey", snapshot, 3, keys);
+	aurora_scan_open(&scan, "crowded_group", "crowded_group_pkey", snapshot, 3, keys);
 	if (aurora_scan_next(&scan))
 		slot = DatumGetInt16(scan.values[SLOT_SLOT - 1]);
 	aurora_scan_close(&scan);
@@ -255,12 +255,12 @@ act_by_of_item(const AuroraCompany *company, const ItemValues *item, int kind_nu
 	TimestampTz act_by = DT_NOEND;
 
 	take_earlier(&act_by, item, ITEM_DUE_AT, 0);
+	if (IS_NULL(item, ITEM_DUE_AT) && kind->default_deadline > 0)
+		take_earlier(&act_by, item, ITEM_RECEIVED_AT, kind->default_deadline);
 	if (kind->base == AURORA_KIND_EMAIL && DatumGetBool(VALUE(item, ITEM_VIP)))
 		take_earlier(&act_by, item, ITEM_RECEIVED_AT, company->sla);
 	if (kind->stall_limit > 0)
 		take_earlier(&act_by, item, ITEM_LAST_ACTIVITY_AT, kind->stall_limit);
-	if (kind->default_deadline > 0)
-		take_earlier(&act_by, item, ITEM_RECEIVED_AT, kind->default_deadline);
 	return act_by;
 }
 

@@ -41,7 +41,7 @@ COMMENT ON COLUMN aurora.company_kind.kind_no IS 'Number of the kind within the 
 COMMENT ON COLUMN aurora.company_kind.base IS 'The built-in kind that it behaves like; a built-in kind is its own base.';
 COMMENT ON COLUMN aurora.company_kind.half_life IS 'Slack over which urgency halves; null as the base.';
 COMMENT ON COLUMN aurora.company_kind.stall_limit IS 'Silence after which it must be acted on; 0 for none, null as the base. Days are of 24 hours.';
-COMMENT ON COLUMN aurora.company_kind.default_deadline IS 'Time after receipt by which it must be acted on; 0 for none, null as the base.';
+COMMENT ON COLUMN aurora.company_kind.default_deadline IS 'Time after receipt by which it must be acted on when no due time is given; 0 for none, null as the base.';
 COMMENT ON COLUMN aurora.company_kind.kind_offset IS 'Points that every item of the kind gets; null as the base.';
 
 CREATE TABLE aurora.weight_override (
@@ -218,20 +218,20 @@ COMMENT ON TABLE aurora.item_cell IS 'The cells that hold, or held, open items. 
 COMMENT ON COLUMN aurora.item_cell.scope IS 'Owner and level, as in aurora.item.';
 COMMENT ON COLUMN aurora.item_cell.cell IS 'The cell.';
 
-CREATE TABLE aurora.item_group_slot (
+CREATE TABLE aurora.crowded_group (
     company_id int NOT NULL,
     owner text COLLATE "C" NOT NULL,
     group_key text COLLATE "C" NOT NULL,
     slot smallint NOT NULL,
     PRIMARY KEY (company_id, owner, group_key),
-    CONSTRAINT item_group_slot_slot_key UNIQUE (company_id, owner, slot),
-    CONSTRAINT item_group_slot_slot_check CHECK (slot BETWEEN 1 AND 15)
+    CONSTRAINT crowded_group_slot_key UNIQUE (company_id, owner, slot),
+    CONSTRAINT crowded_group_slot_check CHECK (slot BETWEEN 1 AND 15)
 );
-COMMENT ON TABLE aurora.item_group_slot IS 'Crowded group keys of an owner, each with cells of its own, so that reading passes over its other rows at once.';
-COMMENT ON COLUMN aurora.item_group_slot.company_id IS 'The company.';
-COMMENT ON COLUMN aurora.item_group_slot.owner IS 'The owner.';
-COMMENT ON COLUMN aurora.item_group_slot.group_key IS 'The group key.';
-COMMENT ON COLUMN aurora.item_group_slot.slot IS 'The number that sets its cells apart.';
+COMMENT ON TABLE aurora.crowded_group IS 'Crowded group keys of an owner, each with cells of its own, so that reading passes over its other rows at once.';
+COMMENT ON COLUMN aurora.crowded_group.company_id IS 'The company.';
+COMMENT ON COLUMN aurora.crowded_group.owner IS 'The owner.';
+COMMENT ON COLUMN aurora.crowded_group.group_key IS 'The group key.';
+COMMENT ON COLUMN aurora.crowded_group.slot IS 'The number that sets its cells apart.';
 
 CREATE TABLE aurora.item_dependency (
     company_id int NOT NULL,
@@ -364,7 +364,7 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['company_kind', 'weight_override', 'weight_change_change_id_seq', 'weight_change',
-                                'person', 'item_item_id_seq', 'item', 'item_cell', 'item_group_slot',
+                                'person', 'item_item_id_seq', 'item', 'item_cell', 'crowded_group',
                                 'item_dependency', 'item_history_history_id_seq', 'item_history', 'item_phase',
                                 'item_surfaced', 'placement_run', 'win_chance', 'duty_run'] LOOP
         PERFORM pg_catalog.pg_extension_config_dump(format('aurora.%I', name)::regclass, '');

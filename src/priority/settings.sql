@@ -25,7 +25,7 @@ COMMENT ON COLUMN aurora.kinds.kind IS 'Name of the kind.';
 COMMENT ON COLUMN aurora.kinds.base IS 'The built-in kind that it behaves like.';
 COMMENT ON COLUMN aurora.kinds.half_life IS 'Slack over which urgency halves.';
 COMMENT ON COLUMN aurora.kinds.stall_limit IS 'Silence after which it must be acted on.';
-COMMENT ON COLUMN aurora.kinds.default_deadline IS 'Time after receipt by which it must be acted on.';
+COMMENT ON COLUMN aurora.kinds.default_deadline IS 'Time after receipt by which it must be acted on when no due time is given.';
 COMMENT ON COLUMN aurora.kinds.kind_offset IS 'Points that every item of the kind gets.';
 COMMENT ON COLUMN aurora.kinds.source IS 'built-in, changed or added.';
 COMMENT ON COLUMN aurora.kinds.company_id IS 'The company''s id.';

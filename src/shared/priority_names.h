@@ -12,12 +12,12 @@
 #define AURORA_DAY 86400
 
 /* symbol, name, half-life, stall limit, default deadline, offset in points */
-#define AURORA_KIND_LIST(X)                                                          \
-	X(AURORA_KIND_DEAL, "deal", 7 * AURORA_DAY, 7 * AURORA_DAY, 730 * AURORA_DAY, 0) \
-	X(AURORA_KIND_EMAIL, "email", 4 * AURORA_HOUR, 0, 3 * AURORA_DAY, 2)             \
-	X(AURORA_KIND_MEETING, "meeting", 12 * AURORA_HOUR, 0, 7 * AURORA_DAY, 4)        \
-	X(AURORA_KIND_TASK, "task", 3 * AURORA_DAY, 0, 14 * AURORA_DAY, 4)               \
-	X(AURORA_KIND_INCIDENT, "incident", 1 * AURORA_HOUR, 0, 1 * AURORA_HOUR, 8)      \
+#define AURORA_KIND_LIST(X)                                                           \
+	X(AURORA_KIND_DEAL, "deal", 7 * AURORA_DAY, 14 * AURORA_DAY, 730 * AURORA_DAY, 0) \
+	X(AURORA_KIND_EMAIL, "email", 4 * AURORA_HOUR, 0, 3 * AURORA_DAY, 2)              \
+	X(AURORA_KIND_MEETING, "meeting", 12 * AURORA_HOUR, 0, 7 * AURORA_DAY, 4)         \
+	X(AURORA_KIND_TASK, "task", 3 * AURORA_DAY, 0, 14 * AURORA_DAY, 4)                \
+	X(AURORA_KIND_INCIDENT, "incident", 1 * AURORA_HOUR, 0, 1 * AURORA_HOUR, 8)       \
 	X(AURORA_KIND_CHORE, "chore", 2 * AURORA_DAY, 0, 14 * AURORA_DAY, 0)
 
 /* symbol, name, default, least, most, what it multiplies */

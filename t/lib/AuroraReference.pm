@@ -120,12 +120,12 @@ CREATE FUNCTION reference.expected(read text, who text, only_one text, top_n int
     WITH best AS (
         SELECT s.*, row_number() OVER (
                    PARTITION BY s.company_id, s.group_key, CASE WHEN s.group_key IS NULL THEN s.item_id END
-                   ORDER BY s.lane, s.points DESC, s.act_by, s.company_id, s.item_id) AS place
+                   ORDER BY s.lane, s.points DESC, s.act_by, s.item_id, s.company_id) AS place
         FROM reference.scored($1, $2, $5) s
         WHERE s.level = CASE WHEN $1 = 'agenda' THEN $3 ELSE 'human' END
           AND ($1 <> 'quadrant' OR s.quadrant = $3)
     ), ranked AS (
-        SELECT b.*, row_number() OVER (ORDER BY b.lane, b.points DESC, b.act_by, b.company_id, b.item_id) AS rank,
+        SELECT b.*, row_number() OVER (ORDER BY b.lane, b.points DESC, b.act_by, b.item_id, b.company_id) AS rank,
                count(*) FILTER (WHERE b.lane = 0) OVER () AS lane0
         FROM best b WHERE b.place = 1
     )

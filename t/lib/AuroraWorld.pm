@@ -107,7 +107,7 @@ CREATE FUNCTION reference.make_world(seed float8, items int, owners int, compani
     LANGUAGE plpgsql SET client_min_messages = warning AS $$
 BEGIN
     PERFORM setseed(seed);
-    TRUNCATE aurora.company, aurora.item_cell, aurora.item_group_slot, aurora.duty_run CASCADE;
+    TRUNCATE aurora.company, aurora.item_cell, aurora.crowded_group, aurora.duty_run CASCADE;
     FOR c IN 1 .. companies LOOP
         PERFORM reference.make_company('company ' || c, (ARRAY['USD', 'EUR', 'JPY'])[c], owners);
     END LOOP;
