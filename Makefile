@@ -31,7 +31,7 @@ ISOLATION_TESTDB = aurora_isolation
 
 $(OBJS): $(SOURCES_H)
 
-.PHONY: help sql check-sql format check-format demo test bench soak
+.PHONY: help sql check-sql format check-format demo test bench
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,3 @@ test:  ## install what is missing, build, run every check and test
 
 bench:  ## run the benchmarks of bench/ and print their tables
 	@bench/run
-
-soak:  ## long runs with random kills
-	@bench/soak
