@@ -42,10 +42,10 @@ CREATE TABLE aurora.company (
     CONSTRAINT company_name_key UNIQUE (name),
     CONSTRAINT company_name_check CHECK (length(name) BETWEEN 1 AND 200),
     CONSTRAINT company_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
-    CONSTRAINT company_big_threshold_check CHECK (big_threshold > 0 AND big_threshold < 'Infinity'),
-    CONSTRAINT company_sla_hours_check CHECK (sla_hours > 0 AND sla_hours <= 8760),
+    CONSTRAINT company_big_threshold_check CHECK (big_threshold BETWEEN 0.000001 AND 1e15),
+    CONSTRAINT company_sla_hours_check CHECK (sla_hours BETWEEN 0.01 AND 8760),
     CONSTRAINT company_important_points_check CHECK (important_points BETWEEN 0 AND 1000),
-    CONSTRAINT company_revenue_unit_check CHECK (revenue_unit > 0 AND revenue_unit < 'Infinity')
+    CONSTRAINT company_revenue_unit_check CHECK (revenue_unit BETWEEN 0.000001 AND 1e15)
 );
 ALTER SEQUENCE aurora.company_company_id_seq OWNED BY aurora.company.company_id;
 COMMENT ON TABLE aurora.company IS 'The tenants and their settings. Change them with aurora.set_company().';
@@ -95,7 +95,7 @@ CREATE TABLE aurora.currency_rate (
     set_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (company_id, currency),
     CONSTRAINT currency_rate_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
-    CONSTRAINT currency_rate_rate_check CHECK (rate > 0 AND rate < 'Infinity')
+    CONSTRAINT currency_rate_rate_check CHECK (rate BETWEEN 1e-12 AND 1e12)
 );
 COMMENT ON TABLE aurora.currency_rate IS 'What one unit of a currency is worth in the company''s currency. The company''s own currency needs no row.';
 COMMENT ON COLUMN aurora.currency_rate.company_id IS 'The company.';
@@ -476,9 +476,9 @@ CREATE TABLE aurora.company_kind (
     CONSTRAINT company_kind_kind_no_key UNIQUE (company_id, kind_no),
     CONSTRAINT company_kind_kind_check CHECK (kind ~ '^[a-z][a-z0-9_]{0,62}$'),
     CONSTRAINT company_kind_kind_no_check CHECK (kind_no BETWEEN 0 AND 63),
-    CONSTRAINT company_kind_half_life_check CHECK (half_life BETWEEN '36 seconds' AND '365 days'),
-    CONSTRAINT company_kind_stall_limit_check CHECK (stall_limit BETWEEN '0' AND '3650 days'),
-    CONSTRAINT company_kind_default_deadline_check CHECK (default_deadline BETWEEN '0' AND '3650 days'),
+    CONSTRAINT company_kind_half_life_check CHECK (extract(epoch FROM half_life) BETWEEN 36 AND 31536000),
+    CONSTRAINT company_kind_stall_limit_check CHECK (extract(epoch FROM stall_limit) BETWEEN 0 AND 315360000),
+    CONSTRAINT company_kind_default_deadline_check CHECK (extract(epoch FROM default_deadline) BETWEEN 0 AND 315360000),
     CONSTRAINT company_kind_kind_offset_check CHECK (kind_offset BETWEEN -100 AND 100)
 );
 COMMENT ON TABLE aurora.company_kind IS 'A company''s own kinds, and its changes to the built-in ones. aurora.kinds shows all in effect.';
@@ -591,7 +591,7 @@ CREATE TABLE aurora.item (
     PRIMARY KEY (company_id, item_id),
     CONSTRAINT item_owner_fkey FOREIGN KEY (company_id, owner) REFERENCES aurora.principal ON UPDATE CASCADE,
     CONSTRAINT item_title_check CHECK (length(title) BETWEEN 1 AND 1000),
-    CONSTRAINT item_amount_check CHECK (amount > '-Infinity' AND amount < 'Infinity'),
+    CONSTRAINT item_amount_check CHECK (amount BETWEEN -1e18 AND 1e18),
     CONSTRAINT item_win_chance_check CHECK (win_chance BETWEEN 0 AND 1),
     CONSTRAINT item_risk_check CHECK (risk BETWEEN 0 AND 3),
     CONSTRAINT item_boost_check CHECK (boost BETWEEN -2 AND 2),
@@ -599,6 +599,8 @@ CREATE TABLE aurora.item (
     CONSTRAINT item_source_check CHECK ((provider IS NULL) = (external_id IS NULL)),
     CONSTRAINT item_times_check CHECK (isfinite(received_at) AND isfinite(due_at) AND isfinite(last_activity_at)
                                        AND isfinite(snooze_until)),
+    CONSTRAINT item_key_lengths_check CHECK (length(group_key) <= 500 AND length(provider) <= 100
+                                             AND length(external_id) <= 500 AND length(sender) <= 320),
     CONSTRAINT item_blockers_check CHECK (open_blockers >= 0 AND blocking >= 0)
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
         vacuum_truncate = off);
@@ -880,7 +882,7 @@ CREATE FUNCTION aurora.surface(top_n int DEFAULT 10, owner text DEFAULT NULL, at
                                OUT lane int, OUT lane0_left_out int) RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'aurora_surface';
 COMMENT ON FUNCTION aurora.surface(int, text, timestamptz) IS
-    'The items that matter now: the first top_n (1 to 1,000) of level human, best of each group, by lane, score, act_by and id. owner null is the caller, over all of its companies. lane0_left_out counts lane 0 rows beyond top_n, up to 100. Errors: 22023 bad top_n or unknown owner, 42501 another''s owner.';
+    'The items that matter now: the first top_n (1 to 1,000) of level human, best of each group, by lane, score, act_by and id. owner null is the caller, over all of its companies; owners of the same name in several companies are taken as one. lane0_left_out counts lane 0 rows beyond top_n, up to 100. Errors: 22023 bad top_n or unknown owner, 42501 another''s owner.';
 
 CREATE FUNCTION aurora.agenda(level text, top_n int DEFAULT 10, owner text DEFAULT NULL, at timestamptz DEFAULT now(),
                               OUT rank int, OUT item_id bigint, OUT kind text, OUT title text,
@@ -909,6 +911,15 @@ CREATE FUNCTION aurora.company_surface(top_n int DEFAULT 10, company text DEFAUL
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'aurora_company_surface';
 COMMENT ON FUNCTION aurora.company_surface(int, text, timestamptz) IS
     'Like surface(), over all owners of a company, by the company''s own weights. For managers. Errors: 42501 for others.';
+
+CREATE FUNCTION aurora.owner_surface(company_id int, owner text, top_n int DEFAULT 10, at timestamptz DEFAULT now(),
+                                     OUT rank int, OUT item_id bigint, OUT kind text, OUT title text,
+                                     OUT quadrant aurora.item_quadrant, OUT score numeric, OUT amount numeric,
+                                     OUT currency text, OUT act_by timestamptz, OUT slack interval, OUT why text,
+                                     OUT lane int, OUT lane0_left_out int) RETURNS SETOF record
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'aurora_owner_surface';
+COMMENT ON FUNCTION aurora.owner_surface(int, text, int, timestamptz) IS
+    'Like surface(), for one owner in one company alone. Errors: 42501 another''s owner, 22023 unknown.';
 
 -- ---- reading items ----
 
@@ -992,7 +1003,7 @@ CREATE FUNCTION aurora.priority_stats(OUT company text, OUT metric text, OUT lev
         SELECT c.company_id, sum(aurora.company_amount(c.company_id, t.amount, t.currency)) AS amount
         FROM aurora.company c
         JOIN aurora.principal p ON p.company_id = c.company_id AND aurora.may_see(p.company_id, p.owner)
-        CROSS JOIN LATERAL aurora.surface(10, p.owner) s
+        CROSS JOIN LATERAL aurora.owner_surface(p.company_id, p.owner) s
         JOIN aurora.item t ON t.company_id = c.company_id AND t.item_id = s.item_id
         GROUP BY c.company_id
     ), influenced AS (
@@ -1253,6 +1264,11 @@ DECLARE
 BEGIN
     PERFORM aurora.require_lead();
     id := aurora.company_for(company);
+    IF (vip IS NOT NULL OR importance IS NOT NULL) AND NOT aurora.may_see(id, '') THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'permission denied to change who matters to the company',
+            HINT = 'Managers may: it moves the items of all owners.';
+    END IF;
     INSERT INTO aurora.person AS p (company_id, email, name, vip, importance)
         VALUES (id, lower(email), name, coalesce(vip, false), coalesce(importance, 0))
         ON CONFLICT ON CONSTRAINT person_pkey DO UPDATE
@@ -1266,7 +1282,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.add_person(text, text, boolean, int, text) IS
-    'Adds a person that the company hears from, or changes one; what is left null stays. Making it a VIP, or no longer one, moves its open items too. Importance, -2 to 2, is the boost of later items from it that bring none.';
+    'Adds a person that the company hears from, or changes one; what is left null stays. Making it a VIP, or no longer one, moves its open items too. Importance, -2 to 2, is the boost of later items from it that bring none. VIP and importance are for managers.';
 
 CREATE FUNCTION aurora.add_item(title text, kind text DEFAULT NULL, owner text DEFAULT NULL, company text DEFAULT NULL,
                                 level text DEFAULT NULL, provider text DEFAULT NULL, external_id text DEFAULT NULL,
@@ -1315,9 +1331,11 @@ BEGIN
             due_at = coalesce(excluded.due_at, i.due_at),
             received_at = coalesce(add_item.received_at, i.received_at),
             last_activity_at = coalesce(excluded.last_activity_at, i.last_activity_at),
-            vip = coalesce(add_item.vip, i.vip),
+            vip = CASE WHEN add_item.vip IS NULL AND coalesce(excluded.sender, i.sender) IS NOT DISTINCT FROM i.sender
+                       THEN i.vip ELSE excluded.vip END,
             risk = coalesce(add_item.risk, i.risk),
-            boost = coalesce(add_item.boost, i.boost),
+            boost = CASE WHEN add_item.boost IS NULL AND coalesce(excluded.sender, i.sender) IS NOT DISTINCT FROM i.sender
+                         THEN i.boost ELSE excluded.boost END,
             severity = coalesce(excluded.severity, i.severity),
             group_key = coalesce(excluded.group_key, i.group_key),
             details = i.details || excluded.details
@@ -1366,9 +1384,9 @@ COMMENT ON FUNCTION aurora.lock_item(bigint) IS 'Finds an item that the caller m
 CREATE FUNCTION aurora.item_marks(item aurora.item) RETURNS jsonb
     LANGUAGE sql IMMUTABLE AS $$
     SELECT jsonb_build_object('state', ($1).state, 'owner', ($1).owner, 'level', ($1).level, 'outcome', ($1).outcome,
-                              'snooze_until', ($1).snooze_until, 'delegated_to', ($1).delegated_to)
+                              'snooze_until', ($1).snooze_until AT TIME ZONE 'UTC', 'delegated_to', ($1).delegated_to)
 $$;
-COMMENT ON FUNCTION aurora.item_marks(aurora.item) IS 'What actions change of an item, as history keeps it.';
+COMMENT ON FUNCTION aurora.item_marks(aurora.item) IS 'What actions change of an item, as history keeps it. Times are in UTC.';
 
 CREATE FUNCTION aurora.change_item(before aurora.item, after aurora.item, action text) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -1561,7 +1579,7 @@ BEGIN
     after.owner := last."from" ->> 'owner';
     after.level := last."from" ->> 'level';
     after.outcome := last."from" ->> 'outcome';
-    after.snooze_until := last."from" ->> 'snooze_until';
+    after.snooze_until := (last."from" ->> 'snooze_until')::timestamp AT TIME ZONE 'UTC';
     after.delegated_to := last."from" ->> 'delegated_to';
     UPDATE aurora.item_history h SET undone_at = clock_timestamp()
         WHERE h.company_id = last.company_id AND h.history_id = last.history_id;
@@ -1733,8 +1751,20 @@ END
 $$;
 COMMENT ON FUNCTION aurora.require_read_committed() IS 'Raises 25001 in a transaction that keeps its first snapshot.';
 
+CREATE FUNCTION aurora.require_positive(max_rows int) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF max_rows IS NULL OR max_rows < 1 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'at least one row must be asked for',
+            HINT = 'Leave max_rows out for the default.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.require_positive(int) IS 'Raises 22023 unless the number is 1 or more.';
+
 CREATE FUNCTION aurora.apply_settings_batch(max_rows int DEFAULT 2000) RETURNS boolean
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 DECLARE
     run aurora.placement_run;
     seen timestamptz;
@@ -1742,6 +1772,7 @@ DECLARE
 BEGIN
     PERFORM aurora.require_lead();
     PERFORM aurora.require_read_committed();
+    PERFORM aurora.require_positive(max_rows);
     SELECT r.* INTO run FROM aurora.placement_run r ORDER BY r.requested_at, r.company_id LIMIT 1;
     IF NOT FOUND THEN
         RETURN false;
@@ -1749,10 +1780,16 @@ BEGIN
     seen := run.requested_at;
     IF run.last_item_id = 0 THEN
         -- Those that began to write before the change may have placed items by the old settings.
-        PERFORM aurora.wait_for_item_writers();
+        BEGIN
+            PERFORM aurora.wait_for_item_writers();
+        EXCEPTION WHEN lock_not_available THEN
+            RETURN false;
+        END;
     END IF;
     SELECT r.* INTO run FROM aurora.placement_run r WHERE r.company_id = run.company_id FOR UPDATE SKIP LOCKED;
-    IF NOT FOUND OR run.requested_at <> seen THEN
+    IF NOT FOUND THEN
+        RETURN false;
+    ELSIF run.requested_at <> seen THEN
         RETURN true;
     END IF;
     SELECT max(b.item_id) INTO last FROM (
@@ -1762,15 +1799,22 @@ BEGIN
         DELETE FROM aurora.placement_run r WHERE r.company_id = run.company_id;
         RETURN EXISTS (SELECT FROM aurora.placement_run);
     END IF;
-    UPDATE aurora.item i SET cell = i.cell
-        WHERE i.company_id = run.company_id AND i.item_id > run.last_item_id AND i.item_id <= last
-          AND i.state = 'open' AND aurora.item_is_misplaced(i);
+    BEGIN
+        UPDATE aurora.item i SET cell = i.cell
+            WHERE i.company_id = run.company_id AND i.item_id > run.last_item_id AND i.item_id <= last
+              AND i.state = 'open' AND aurora.item_is_misplaced(i);
+    EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+        -- One company's trouble must not hold up the others: its turn comes again after theirs.
+        RAISE WARNING 'the settings of company % cannot be applied: %', run.company_id, SQLERRM;
+        UPDATE aurora.placement_run r SET requested_at = clock_timestamp() WHERE r.company_id = run.company_id;
+        RETURN false;
+    END;
     UPDATE aurora.placement_run r SET last_item_id = last WHERE r.company_id = run.company_id;
     RETURN true;
 END
 $$;
 COMMENT ON FUNCTION aurora.apply_settings_batch(int) IS
-    'Moves the next items to the cells that changed settings give, looking at max_rows of them; true when there is more to do. For READ COMMITTED transactions.';
+    'Moves the next items to the cells that changed settings give, looking at max_rows of them; true when there is more to do at once. False, too, when transactions that were writing items before the change do not end within 5 seconds: it is tried again later. For READ COMMITTED transactions.';
 
 CREATE PROCEDURE aurora.apply_settings(max_rows int DEFAULT 2000)
     LANGUAGE plpgsql AS $$
@@ -1778,6 +1822,10 @@ BEGIN
     WHILE aurora.apply_settings_batch(max_rows) LOOP
         COMMIT;
     END LOOP;
+    IF EXISTS (SELECT FROM aurora.placement_run) THEN
+        RAISE WARNING 'not all settings could be applied yet'
+            USING HINT = 'A transaction that writes items is in the way, or a warning above says what is. Try again.';
+    END IF;
 END
 $$;
 COMMENT ON PROCEDURE aurora.apply_settings(int) IS
@@ -1789,6 +1837,7 @@ DECLARE
     woken bigint;
 BEGIN
     PERFORM aurora.require_lead();
+    PERFORM aurora.require_positive(max_rows);
     WITH due AS (
         SELECT i.company_id, i.item_id
         FROM aurora.principal p CROSS JOIN generate_series(0, 2) l
@@ -1818,20 +1867,19 @@ BEGIN
     PERFORM aurora.require_lead();
     DELETE FROM aurora.item_surfaced f
         WHERE NOT EXISTS (SELECT FROM aurora.item i WHERE i.company_id = f.company_id AND i.item_id = f.item_id);
-    FOR p IN SELECT DISTINCT n.owner FROM aurora.principal n
-             WHERE EXISTS (SELECT FROM aurora.item_cell c WHERE c.scope = n.principal_no * 4) ORDER BY n.owner LOOP
+    FOR p IN SELECT n.company_id, n.owner FROM aurora.principal n
+             WHERE EXISTS (SELECT FROM aurora.item_cell c WHERE c.scope = n.principal_no * 4)
+             ORDER BY n.company_id, n.owner LOOP
         BEGIN
             INSERT INTO aurora.item_surfaced AS f (company_id, item_id, first_at, last_at, best_rank)
-                SELECT i.company_id, i.item_id, sample_surface.at, sample_surface.at, s.rank
-                FROM aurora.surface(10, p.owner, sample_surface.at) s
-                JOIN aurora.principal n ON n.owner = p.owner
-                JOIN aurora.item i ON i.company_id = n.company_id AND i.item_id = s.item_id AND i.owner = n.owner
+                SELECT p.company_id, s.item_id, sample_surface.at, sample_surface.at, s.rank
+                FROM aurora.owner_surface(p.company_id, p.owner, 10, sample_surface.at) s
                 ON CONFLICT (company_id, item_id) DO UPDATE SET
                     first_at = least(f.first_at, excluded.first_at), last_at = greatest(f.last_at, excluded.last_at),
                     best_rank = least(f.best_rank, excluded.best_rank), samples = f.samples + 1;
             GET DIAGNOSTICS rows = ROW_COUNT;
             sampled := sampled + rows;
-        EXCEPTION WHEN invalid_parameter_value THEN
+        EXCEPTION WHEN OTHERS THEN
             RAISE WARNING 'the surface of "%" cannot be sampled: %', p.owner, SQLERRM;
         END;
     END LOOP;
@@ -2192,8 +2240,14 @@ BEGIN
         EXECUTE format('COMMENT ON POLICY %I ON aurora.%I IS %L', name || '_owner', name,
                        'Seen by those who see the item.');
     END LOOP;
-    FOREACH name IN ARRAY ARRAY['company_kind', 'weight_override', 'weight_change', 'person', 'win_chance',
-                                'placement_run'] LOOP
+    FOREACH name IN ARRAY ARRAY['weight_override', 'weight_change'] LOOP
+        EXECUTE format('ALTER TABLE aurora.%I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format('CREATE POLICY %I ON aurora.%I USING (aurora.is_member(company_id)
+                        AND (owner IS NULL OR aurora.may_see(company_id, owner)))', name || '_owner', name);
+        EXECUTE format('COMMENT ON POLICY %I ON aurora.%I IS %L', name || '_owner', name,
+                       'A caller sees what holds for its companies, and for the owners that it sees.');
+    END LOOP;
+    FOREACH name IN ARRAY ARRAY['company_kind', 'person', 'win_chance', 'placement_run'] LOOP
         EXECUTE format('ALTER TABLE aurora.%I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('CREATE POLICY %I ON aurora.%I USING (aurora.is_member(company_id))', name || '_member', name);
         EXECUTE format('COMMENT ON POLICY %I ON aurora.%I IS %L', name || '_member', name,
@@ -2208,7 +2262,7 @@ GRANT SELECT ON aurora.item, aurora.items, aurora.item_history, aurora.item_depe
     aurora.person, aurora.win_chance, aurora.placement_run, aurora.duties
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.builtin_kinds, aurora.builtin_weights, aurora.cell_features, aurora.item_score,
-    aurora.explain_features, aurora.explain, aurora.surface, aurora.agenda, aurora.quadrant, aurora.company_surface,
+    aurora.explain_features, aurora.explain, aurora.surface, aurora.owner_surface, aurora.agenda, aurora.quadrant, aurora.company_surface,
     aurora.company_amount, aurora.priority_stats, aurora.duty_definitions, aurora.scheduled_duties, aurora.add_item,
     aurora.add_person, aurora.complete, aurora.dismiss, aurora.snooze, aurora.unsnooze, aurora.delegate, aurora.restore,
     aurora.undo, aurora.add_dependency, aurora.remove_dependency, aurora.set_weight, aurora.reset_weights
@@ -2216,8 +2270,7 @@ GRANT EXECUTE ON FUNCTION aurora.builtin_kinds, aurora.builtin_weights, aurora.c
 GRANT EXECUTE ON FUNCTION aurora.set_kind TO aurora_admin, aurora_user, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.apply_settings_batch, aurora.wake_snoozed, aurora.sample_surface,
     aurora.observe_phases, aurora.archive_q4, aurora.sweep_cells, aurora.set_groups_apart, aurora.learn_win_chances,
-    aurora.apply_win_chances, aurora.refresh_win_chances, aurora.run_duty, aurora.schedule_duties,
-    aurora.item_is_misplaced, aurora.require_read_committed
+    aurora.apply_win_chances, aurora.refresh_win_chances, aurora.run_duty, aurora.schedule_duties, aurora.require_read_committed, aurora.require_positive
     TO aurora_admin, aurora_operator;
 GRANT EXECUTE ON PROCEDURE aurora.apply_settings TO aurora_admin, aurora_operator;
 GRANT SELECT ON aurora.duties TO aurora_monitor;

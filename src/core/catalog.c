@@ -62,11 +62,10 @@ aurora_scan_open(AuroraScan *scan, const char *table, const char *index, Snapsho
 bool
 aurora_scan_next(AuroraScan *scan)
 {
-	HeapTuple tuple = systable_getnext(scan->scan);
-
-	if (!HeapTupleIsValid(tuple))
+	scan->tuple = systable_getnext(scan->scan);
+	if (!HeapTupleIsValid(scan->tuple))
 		return false;
-	heap_deform_tuple(tuple, RelationGetDescr(scan->table), scan->values, scan->nulls);
+	heap_deform_tuple(scan->tuple, RelationGetDescr(scan->table), scan->values, scan->nulls);
 	return true;
 }
 

@@ -7,6 +7,7 @@
 
 #include "core/compat.h"
 #include "access/genam.h"
+#include "access/htup.h"
 #include "access/skey.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
@@ -36,6 +37,7 @@ typedef struct AuroraScan
 {
 	Relation table;
 	SysScanDesc scan;
+	HeapTuple tuple;
 	Datum values[AURORA_SCAN_MAX_COLUMNS];
 	bool nulls[AURORA_SCAN_MAX_COLUMNS];
 } AuroraScan;

@@ -48,8 +48,20 @@ END
 $$;
 COMMENT ON FUNCTION aurora.require_read_committed() IS 'Raises 25001 in a transaction that keeps its first snapshot.';
 
+CREATE FUNCTION aurora.require_positive(max_rows int) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF max_rows IS NULL OR max_rows < 1 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'at least one row must be asked for',
+            HINT = 'Leave max_rows out for the default.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.require_positive(int) IS 'Raises 22023 unless the number is 1 or more.';
+
 CREATE FUNCTION aurora.apply_settings_batch(max_rows int DEFAULT 2000) RETURNS boolean
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 DECLARE
     run aurora.placement_run;
     seen timestamptz;
@@ -57,6 +69,7 @@ DECLARE
 BEGIN
     PERFORM aurora.require_lead();
     PERFORM aurora.require_read_committed();
+    PERFORM aurora.require_positive(max_rows);
     SELECT r.* INTO run FROM aurora.placement_run r ORDER BY r.requested_at, r.company_id LIMIT 1;
     IF NOT FOUND THEN
         RETURN false;
@@ -64,10 +77,16 @@ BEGIN
     seen := run.requested_at;
     IF run.last_item_id = 0 THEN
         -- Those that began to write before the change may have placed items by the old settings.
-        PERFORM aurora.wait_for_item_writers();
+        BEGIN
+            PERFORM aurora.wait_for_item_writers();
+        EXCEPTION WHEN lock_not_available THEN
+            RETURN false;
+        END;
     END IF;
     SELECT r.* INTO run FROM aurora.placement_run r WHERE r.company_id = run.company_id FOR UPDATE SKIP LOCKED;
-    IF NOT FOUND OR run.requested_at <> seen THEN
+    IF NOT FOUND THEN
+        RETURN false;
+    ELSIF run.requested_at <> seen THEN
         RETURN true;
     END IF;
     SELECT max(b.item_id) INTO last FROM (
@@ -77,15 +96,22 @@ BEGIN
         DELETE FROM aurora.placement_run r WHERE r.company_id = run.company_id;
         RETURN EXISTS (SELECT FROM aurora.placement_run);
     END IF;
-    UPDATE aurora.item i SET cell = i.cell
-        WHERE i.company_id = run.company_id AND i.item_id > run.last_item_id AND i.item_id <= last
-          AND i.state = 'open' AND aurora.item_is_misplaced(i);
+    BEGIN
+        UPDATE aurora.item i SET cell = i.cell
+            WHERE i.company_id = run.company_id AND i.item_id > run.last_item_id AND i.item_id <= last
+              AND i.state = 'open' AND aurora.item_is_misplaced(i);
+    EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+        -- One company's trouble must not hold up the others: its turn comes again after theirs.
+        RAISE WARNING 'the settings of company % cannot be applied: %', run.company_id, SQLERRM;
+        UPDATE aurora.placement_run r SET requested_at = clock_timestamp() WHERE r.company_id = run.company_id;
+        RETURN false;
+    END;
     UPDATE aurora.placement_run r SET last_item_id = last WHERE r.company_id = run.company_id;
     RETURN true;
 END
 $$;
 COMMENT ON FUNCTION aurora.apply_settings_batch(int) IS
-    'Moves the next items to the cells that changed settings give, looking at max_rows of them; true when there is more to do. For READ COMMITTED transactions.';
+    'Moves the next items to the cells that changed settings give, looking at max_rows of them; true when there is more to do at once. False, too, when transactions that were writing items before the change do not end within 5 seconds: it is tried again later. For READ COMMITTED transactions.';
 
 CREATE PROCEDURE aurora.apply_settings(max_rows int DEFAULT 2000)
     LANGUAGE plpgsql AS $$
@@ -93,6 +119,10 @@ BEGIN
     WHILE aurora.apply_settings_batch(max_rows) LOOP
         COMMIT;
     END LOOP;
+    IF EXISTS (SELECT FROM aurora.placement_run) THEN
+        RAISE WARNING 'not all settings could be applied yet'
+            USING HINT = 'A transaction that writes items is in the way, or a warning above says what is. Try again.';
+    END IF;
 END
 $$;
 COMMENT ON PROCEDURE aurora.apply_settings(int) IS
@@ -104,6 +134,7 @@ DECLARE
     woken bigint;
 BEGIN
     PERFORM aurora.require_lead();
+    PERFORM aurora.require_positive(max_rows);
     WITH due AS (
         SELECT i.company_id, i.item_id
         FROM aurora.principal p CROSS JOIN generate_series(0, 2) l
@@ -133,20 +164,19 @@ BEGIN
     PERFORM aurora.require_lead();
     DELETE FROM aurora.item_surfaced f
         WHERE NOT EXISTS (SELECT FROM aurora.item i WHERE i.company_id = f.company_id AND i.item_id = f.item_id);
-    FOR p IN SELECT DISTINCT n.owner FROM aurora.principal n
-             WHERE EXISTS (SELECT FROM aurora.item_cell c WHERE c.scope = n.principal_no * 4) ORDER BY n.owner LOOP
+    FOR p IN SELECT n.company_id, n.owner FROM aurora.principal n
+             WHERE EXISTS (SELECT FROM aurora.item_cell c WHERE c.scope = n.principal_no * 4)
+             ORDER BY n.company_id, n.owner LOOP
         BEGIN
             INSERT INTO aurora.item_surfaced AS f (company_id, item_id, first_at, last_at, best_rank)
-                SELECT i.company_id, i.item_id, sample_surface.at, sample_surface.at, s.rank
-                FROM aurora.surface(10, p.owner, sample_surface.at) s
-                JOIN aurora.principal n ON n.owner = p.owner
-                JOIN aurora.item i ON i.company_id = n.company_id AND i.item_id = s.item_id AND i.owner = n.owner
+                SELECT p.company_id, s.item_id, sample_surface.at, sample_surface.at, s.rank
+                FROM aurora.owner_surface(p.company_id, p.owner, 10, sample_surface.at) s
                 ON CONFLICT (company_id, item_id) DO UPDATE SET
                     first_at = least(f.first_at, excluded.first_at), last_at = greatest(f.last_at, excluded.last_at),
                     best_rank = least(f.best_rank, excluded.best_rank), samples = f.samples + 1;
             GET DIAGNOSTICS rows = ROW_COUNT;
             sampled := sampled + rows;
-        EXCEPTION WHEN invalid_parameter_value THEN
+        EXCEPTION WHEN OTHERS THEN
             RAISE WARNING 'the surface of "%" cannot be sampled: %', p.owner, SQLERRM;
         END;
     END LOOP;

@@ -10,6 +10,11 @@ DECLARE
 BEGIN
     PERFORM aurora.require_lead();
     id := aurora.company_for(company);
+    IF (vip IS NOT NULL OR importance IS NOT NULL) AND NOT aurora.may_see(id, '') THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'permission denied to change who matters to the company',
+            HINT = 'Managers may: it moves the items of all owners.';
+    END IF;
     INSERT INTO aurora.person AS p (company_id, email, name, vip, importance)
         VALUES (id, lower(email), name, coalesce(vip, false), coalesce(importance, 0))
         ON CONFLICT ON CONSTRAINT person_pkey DO UPDATE
@@ -23,7 +28,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.add_person(text, text, boolean, int, text) IS
-    'Adds a person that the company hears from, or changes one; what is left null stays. Making it a VIP, or no longer one, moves its open items too. Importance, -2 to 2, is the boost of later items from it that bring none.';
+    'Adds a person that the company hears from, or changes one; what is left null stays. Making it a VIP, or no longer one, moves its open items too. Importance, -2 to 2, is the boost of later items from it that bring none. VIP and importance are for managers.';
 
 CREATE FUNCTION aurora.add_item(title text, kind text DEFAULT NULL, owner text DEFAULT NULL, company text DEFAULT NULL,
                                 level text DEFAULT NULL, provider text DEFAULT NULL, external_id text DEFAULT NULL,
@@ -72,9 +77,11 @@ BEGIN
             due_at = coalesce(excluded.due_at, i.due_at),
             received_at = coalesce(add_item.received_at, i.received_at),
             last_activity_at = coalesce(excluded.last_activity_at, i.last_activity_at),
-            vip = coalesce(add_item.vip, i.vip),
+            vip = CASE WHEN add_item.vip IS NULL AND coalesce(excluded.sender, i.sender) IS NOT DISTINCT FROM i.sender
+                       THEN i.vip ELSE excluded.vip END,
             risk = coalesce(add_item.risk, i.risk),
-            boost = coalesce(add_item.boost, i.boost),
+            boost = CASE WHEN add_item.boost IS NULL AND coalesce(excluded.sender, i.sender) IS NOT DISTINCT FROM i.sender
+                         THEN i.boost ELSE excluded.boost END,
             severity = coalesce(excluded.severity, i.severity),
             group_key = coalesce(excluded.group_key, i.group_key),
             details = i.details || excluded.details
@@ -123,9 +130,9 @@ COMMENT ON FUNCTION aurora.lock_item(bigint) IS 'Finds an item that the caller m
 CREATE FUNCTION aurora.item_marks(item aurora.item) RETURNS jsonb
     LANGUAGE sql IMMUTABLE AS $$
     SELECT jsonb_build_object('state', ($1).state, 'owner', ($1).owner, 'level', ($1).level, 'outcome', ($1).outcome,
-                              'snooze_until', ($1).snooze_until, 'delegated_to', ($1).delegated_to)
+                              'snooze_until', ($1).snooze_until AT TIME ZONE 'UTC', 'delegated_to', ($1).delegated_to)
 $$;
-COMMENT ON FUNCTION aurora.item_marks(aurora.item) IS 'What actions change of an item, as history keeps it.';
+COMMENT ON FUNCTION aurora.item_marks(aurora.item) IS 'What actions change of an item, as history keeps it. Times are in UTC.';
 
 CREATE FUNCTION aurora.change_item(before aurora.item, after aurora.item, action text) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -318,7 +325,7 @@ BEGIN
     after.owner := last."from" ->> 'owner';
     after.level := last."from" ->> 'level';
     after.outcome := last."from" ->> 'outcome';
-    after.snooze_until := last."from" ->> 'snooze_until';
+    after.snooze_until := (last."from" ->> 'snooze_until')::timestamp AT TIME ZONE 'UTC';
     after.delegated_to := last."from" ->> 'delegated_to';
     UPDATE aurora.item_history h SET undone_at = clock_timestamp()
         WHERE h.company_id = last.company_id AND h.history_id = last.history_id;

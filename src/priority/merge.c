@@ -17,6 +17,7 @@
 #include "access/tableam.h"
 #include "access/visibilitymap.h"
 #include "common/hashfn.h"
+#include "common/int.h"
 #include "executor/tuptable.h"
 #include "lib/binaryheap.h"
 #include "miscadmin.h"
@@ -169,7 +170,10 @@ cell_can_match(const Merge *merge, const MergeCell *cell)
 static TimestampTz
 end_of_urgent(const Merge *merge, const MergeCell *cell)
 {
-	return merge->request->at + cell->scope->policy->company->kinds[cell->features.kind].half_life;
+	int64 half_life = cell->scope->policy->company->kinds[cell->features.kind].half_life;
+	TimestampTz end;
+
+	return pg_add_s64_overflow(merge->request->at, half_life, &end) ? DT_NOEND - 1 : end;
 }
 
 static TimestampTz

@@ -311,6 +311,19 @@ is_open(Oid open_state, const ItemValues *item)
 }
 
 /*
+ * Will a row that is there now be seen by this transaction's own reads: not, when it keeps an older
+ * snapshot.
+ */
+static bool
+is_seen_by_transaction(HeapTuple tuple)
+{
+	TransactionId xmin = HeapTupleHeaderGetXmin(tuple->t_data);
+
+	return !IsolationUsesXactSnapshot() || TransactionIdIsCurrentTransactionId(xmin) ||
+		   !XidInMVCCSnapshot(xmin, GetTransactionSnapshot());
+}
+
+/*
  * Registers the cell unless it is. Nothing is locked and nobody waits: two transactions may both
  * register a cell that neither sees of the other, which does no harm.
  */
@@ -319,12 +332,13 @@ register_cell(Relation registry, const ItemValues *item)
 {
 	AuroraScan scan;
 	ScanKeyData keys[2];
-	bool found;
+	bool found = false;
 
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, VALUE(item, ITEM_SCOPE));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, VALUE(item, ITEM_CELL));
 	aurora_scan_open(&scan, "item_cell", "item_cell_key", SnapshotSelf, 2, keys);
-	found = aurora_scan_next(&scan);
+	while (!found && aurora_scan_next(&scan))
+		found = is_seen_by_transaction(scan.tuple);
 	aurora_scan_close(&scan);
 	if (!found)
 	{
@@ -404,6 +418,21 @@ placed_tuple(HeapTuple tuple, TupleDesc desc, ItemValues *item)
 	return heap_modify_tuple(tuple, desc, item->values, item->nulls, replace);
 }
 
+/*
+ * True when a column is null that the table's constraints refuse and placement needs.
+ */
+static bool
+lacks_what_places(const ItemValues *item)
+{
+	static const int needed[] = {ITEM_COMPANY_ID, ITEM_OWNER,		  ITEM_LEVEL,	ITEM_KIND,
+								 ITEM_STATE,	  ITEM_OPEN_BLOCKERS, ITEM_STATE_AT};
+
+	for (int i = 0; i < (int) lengthof(needed); i++)
+		if (IS_NULL(item, needed[i]))
+			return true;
+	return false;
+}
+
 static void
 check_called_as_trigger(FunctionCallInfo fcinfo)
 {
@@ -438,9 +467,7 @@ aurora_place_item(PG_FUNCTION_ARGS)
 	update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
 	tuple = update ? trigger->tg_newtuple : trigger->tg_trigtuple;
 	heap_deform_tuple(tuple, desc, item.values, item.nulls);
-	if (IS_NULL(&item, ITEM_COMPANY_ID) || IS_NULL(&item, ITEM_OWNER) ||
-		IS_NULL(&item, ITEM_LEVEL) || IS_NULL(&item, ITEM_KIND) || IS_NULL(&item, ITEM_STATE) ||
-		IS_NULL(&item, ITEM_OPEN_BLOCKERS) || IS_NULL(&item, ITEM_STATE_AT))
+	if (lacks_what_places(&item))
 		return PointerGetDatum(tuple); /* the table's constraints refuse it */
 
 	if (!update)
@@ -487,6 +514,10 @@ aurora_item_is_misplaced(PG_FUNCTION_ARGS)
 	tuple.t_data = header;
 	heap_deform_tuple(&tuple, desc, item.values, item.nulls);
 	ReleaseTupleDesc(desc);
+	if (lacks_what_places(&item) || IS_NULL(&item, ITEM_CELL) || IS_NULL(&item, ITEM_SCOPE) ||
+		IS_NULL(&item, ITEM_ACT_BY))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("this is not a row of aurora.item")));
 	was = item;
 	place(company_of_item(fcinfo, &item, snapshot), &item, snapshot);
 	misplaced = !same_cell(&item, &was) || DatumGetTimestampTz(VALUE(&item, ITEM_ACT_BY)) !=

@@ -29,9 +29,9 @@ CREATE TABLE aurora.company_kind (
     CONSTRAINT company_kind_kind_no_key UNIQUE (company_id, kind_no),
     CONSTRAINT company_kind_kind_check CHECK (kind ~ '^[a-z][a-z0-9_]{0,62}$'),
     CONSTRAINT company_kind_kind_no_check CHECK (kind_no BETWEEN 0 AND 63),
-    CONSTRAINT company_kind_half_life_check CHECK (half_life BETWEEN '36 seconds' AND '365 days'),
-    CONSTRAINT company_kind_stall_limit_check CHECK (stall_limit BETWEEN '0' AND '3650 days'),
-    CONSTRAINT company_kind_default_deadline_check CHECK (default_deadline BETWEEN '0' AND '3650 days'),
+    CONSTRAINT company_kind_half_life_check CHECK (extract(epoch FROM half_life) BETWEEN 36 AND 31536000),
+    CONSTRAINT company_kind_stall_limit_check CHECK (extract(epoch FROM stall_limit) BETWEEN 0 AND 315360000),
+    CONSTRAINT company_kind_default_deadline_check CHECK (extract(epoch FROM default_deadline) BETWEEN 0 AND 315360000),
     CONSTRAINT company_kind_kind_offset_check CHECK (kind_offset BETWEEN -100 AND 100)
 );
 COMMENT ON TABLE aurora.company_kind IS 'A company''s own kinds, and its changes to the built-in ones. aurora.kinds shows all in effect.';
@@ -144,7 +144,7 @@ CREATE TABLE aurora.item (
     PRIMARY KEY (company_id, item_id),
     CONSTRAINT item_owner_fkey FOREIGN KEY (company_id, owner) REFERENCES aurora.principal ON UPDATE CASCADE,
     CONSTRAINT item_title_check CHECK (length(title) BETWEEN 1 AND 1000),
-    CONSTRAINT item_amount_check CHECK (amount > '-Infinity' AND amount < 'Infinity'),
+    CONSTRAINT item_amount_check CHECK (amount BETWEEN -1e18 AND 1e18),
     CONSTRAINT item_win_chance_check CHECK (win_chance BETWEEN 0 AND 1),
     CONSTRAINT item_risk_check CHECK (risk BETWEEN 0 AND 3),
     CONSTRAINT item_boost_check CHECK (boost BETWEEN -2 AND 2),
@@ -152,6 +152,8 @@ CREATE TABLE aurora.item (
     CONSTRAINT item_source_check CHECK ((provider IS NULL) = (external_id IS NULL)),
     CONSTRAINT item_times_check CHECK (isfinite(received_at) AND isfinite(due_at) AND isfinite(last_activity_at)
                                        AND isfinite(snooze_until)),
+    CONSTRAINT item_key_lengths_check CHECK (length(group_key) <= 500 AND length(provider) <= 100
+                                             AND length(external_id) <= 500 AND length(sender) <= 320),
     CONSTRAINT item_blockers_check CHECK (open_blockers >= 0 AND blocking >= 0)
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
         vacuum_truncate = off);

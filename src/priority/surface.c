@@ -42,6 +42,7 @@ PG_FUNCTION_INFO_V1(aurora_surface);
 PG_FUNCTION_INFO_V1(aurora_agenda);
 PG_FUNCTION_INFO_V1(aurora_quadrant);
 PG_FUNCTION_INFO_V1(aurora_company_surface);
+PG_FUNCTION_INFO_V1(aurora_owner_surface);
 
 /* ---- arguments ---- */
 
@@ -161,6 +162,7 @@ static int
 shift_to(const AuroraCompany *home, const AuroraCompany *other, Snapshot snapshot)
 {
 	double rate = 1;
+	double shift;
 	Numeric found;
 
 	if (strcmp(home->currency, other->currency) != 0)
@@ -175,7 +177,8 @@ shift_to(const AuroraCompany *home, const AuroraCompany *other, Snapshot snapsho
 							 other->currency, home->currency)));
 		rate = DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(found)));
 	}
-	return (int) rint(2 * log2(rate * other->revenue_unit / home->revenue_unit));
+	shift = rint(2 * log2(rate * other->revenue_unit / home->revenue_unit));
+	return (int) Max(-AURORA_LEVEL_OF_REVENUE_MAX, Min(shift, AURORA_LEVEL_OF_REVENUE_MAX));
 }
 
 static void
@@ -339,7 +342,7 @@ put_row(ReturnSetInfo *result, const AuroraMergeRequest *request, const AuroraMe
 	copy_column(row, desc, ITEM_AMOUNT, ANSWER_AMOUNT, values, nulls);
 	copy_column(row, desc, ITEM_CURRENCY, ANSWER_CURRENCY, values, nulls);
 	values[ANSWER_ACT_BY] = TimestampTzGetDatum(row->key.act_by);
-	if (TIMESTAMP_NOT_FINITE(row->key.act_by))
+	if (TIMESTAMP_NOT_FINITE(row->key.act_by) || slack == PG_INT64_MIN || slack == PG_INT64_MAX)
 		nulls[ANSWER_SLACK] = true;
 	else
 		values[ANSWER_SLACK] = DirectFunctionCall2(timestamp_mi, values[ANSWER_ACT_BY],
@@ -419,5 +422,26 @@ aurora_company_surface(PG_FUNCTION_ARGS)
 	request.at = checked_at(fcinfo, 2);
 	request.scopes =
 		scopes_of_company(PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1), GetActiveSnapshot());
+	return answer(fcinfo, &request);
+}
+
+Datum
+aurora_owner_surface(PG_FUNCTION_ARGS)
+{
+	AuroraMergeRequest request = {.quadrant = -1};
+	Snapshot snapshot = GetActiveSnapshot();
+	AuroraIdentity *identity = aurora_identity_get(snapshot);
+	int32 company_id = PG_GETARG_INT32(0);
+	text *owner = PG_GETARG_TEXT_PP(1);
+	AuroraPrincipal principal;
+
+	if (aurora_identity_is_vouched())
+		identity->administers_all = true;
+	request.limit = checked_top_n(fcinfo, 2);
+	request.at = checked_at(fcinfo, 3);
+	if (!aurora_identity_sees(identity, company_id, text_to_cstring(owner)) ||
+		!aurora_principal_find(company_id, owner, snapshot, &principal))
+		refuse_owner(identity, text_to_cstring(owner), snapshot);
+	request.scopes = list_make1(own_scope(&principal, AURORA_LEVEL_HUMAN, snapshot));
 	return answer(fcinfo, &request);
 }

@@ -59,7 +59,7 @@ CREATE FUNCTION aurora.surface(top_n int DEFAULT 10, owner text DEFAULT NULL, at
                                OUT lane int, OUT lane0_left_out int) RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'aurora_surface';
 COMMENT ON FUNCTION aurora.surface(int, text, timestamptz) IS
-    'The items that matter now: the first top_n (1 to 1,000) of level human, best of each group, by lane, score, act_by and id. owner null is the caller, over all of its companies. lane0_left_out counts lane 0 rows beyond top_n, up to 100. Errors: 22023 bad top_n or unknown owner, 42501 another''s owner.';
+    'The items that matter now: the first top_n (1 to 1,000) of level human, best of each group, by lane, score, act_by and id. owner null is the caller, over all of its companies; owners of the same name in several companies are taken as one. lane0_left_out counts lane 0 rows beyond top_n, up to 100. Errors: 22023 bad top_n or unknown owner, 42501 another''s owner.';
 
 CREATE FUNCTION aurora.agenda(level text, top_n int DEFAULT 10, owner text DEFAULT NULL, at timestamptz DEFAULT now(),
                               OUT rank int, OUT item_id bigint, OUT kind text, OUT title text,
@@ -88,6 +88,15 @@ CREATE FUNCTION aurora.company_surface(top_n int DEFAULT 10, company text DEFAUL
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'aurora_company_surface';
 COMMENT ON FUNCTION aurora.company_surface(int, text, timestamptz) IS
     'Like surface(), over all owners of a company, by the company''s own weights. For managers. Errors: 42501 for others.';
+
+CREATE FUNCTION aurora.owner_surface(company_id int, owner text, top_n int DEFAULT 10, at timestamptz DEFAULT now(),
+                                     OUT rank int, OUT item_id bigint, OUT kind text, OUT title text,
+                                     OUT quadrant aurora.item_quadrant, OUT score numeric, OUT amount numeric,
+                                     OUT currency text, OUT act_by timestamptz, OUT slack interval, OUT why text,
+                                     OUT lane int, OUT lane0_left_out int) RETURNS SETOF record
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'aurora_owner_surface';
+COMMENT ON FUNCTION aurora.owner_surface(int, text, int, timestamptz) IS
+    'Like surface(), for one owner in one company alone. Errors: 42501 another''s owner, 22023 unknown.';
 
 -- ---- reading items ----
 
@@ -171,7 +180,7 @@ CREATE FUNCTION aurora.priority_stats(OUT company text, OUT metric text, OUT lev
         SELECT c.company_id, sum(aurora.company_amount(c.company_id, t.amount, t.currency)) AS amount
         FROM aurora.company c
         JOIN aurora.principal p ON p.company_id = c.company_id AND aurora.may_see(p.company_id, p.owner)
-        CROSS JOIN LATERAL aurora.surface(10, p.owner) s
+        CROSS JOIN LATERAL aurora.owner_surface(p.company_id, p.owner) s
         JOIN aurora.item t ON t.company_id = c.company_id AND t.item_id = s.item_id
         GROUP BY c.company_id
     ), influenced AS (

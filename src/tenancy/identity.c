@@ -2,8 +2,7 @@
  * Identity: from the role that runs a statement to the principals it stands for.
  *
  * The role is the outer one (after SET ROLE, before SECURITY DEFINER). An assumed principal lives
- * in this file's memory alone, for one transaction, and cannot be changed within it: SQL that is
- * smuggled into a pooled session cannot become somebody else.
+ * in this file's memory alone, for one transaction, and cannot be changed within it.
  */
 #include "tenancy/tenancy.h"
 
@@ -92,6 +91,23 @@ role_has(Oid role, const char *group)
 	Oid group_oid = get_role_oid(group, true);
 
 	return OidIsValid(group_oid) && has_privs_of_role(role, group_oid);
+}
+
+/*
+ * The role that is calling: the outer one inside functions that a superuser owns, such as this
+ * extension's; the owner's inside anybody else's SECURITY DEFINER function, which so gains nothing
+ * from who calls it. In maintenance (ANALYZE, index builds, materialized views) code of a table's
+ * owner runs under a superuser's session: there nobody is calling.
+ */
+static Oid
+calling_role(void)
+{
+	Oid inner = GetUserId();
+	Oid outer = GetOuterUserId();
+
+	if (InSecurityRestrictedOperation())
+		return InvalidOid;
+	return inner == outer || superuser_arg(inner) ? outer : inner;
 }
 
 /* ---- the assumed principal ---- */
@@ -184,7 +200,7 @@ aurora_assume(PG_FUNCTION_ARGS)
 	AuroraPrincipal principal;
 	int32 company_id;
 
-	if (!role_has(GetOuterUserId(), "aurora_gateway"))
+	if (!OidIsValid(calling_role()) || !role_has(calling_role(), "aurora_gateway"))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied to assume a principal"),
 						errhint("Only members of aurora_gateway may assume a principal.")));
@@ -201,7 +217,7 @@ aurora_assume(PG_FUNCTION_ARGS)
 						errhint("Assume once at the start of each transaction.")));
 	if (!assumed.active)
 		assumed.subxact = GetCurrentSubTransactionId();
-	assumed.role = GetOuterUserId();
+	assumed.role = calling_role();
 	assumed.principal = principal;
 	assumed.principal.owner = MemoryContextStrdup(TopTransactionContext, principal.owner);
 	assumed.active = true;
@@ -247,7 +263,10 @@ AuroraIdentity *
 aurora_identity_get(Snapshot snapshot)
 {
 	AuroraIdentity *identity = palloc0(sizeof(AuroraIdentity));
-	Oid role = GetOuterUserId();
+	Oid role = calling_role();
+
+	if (!OidIsValid(role))
+		return identity;
 
 	if (assumed.active)
 	{
@@ -271,7 +290,8 @@ aurora_identity_get(Snapshot snapshot)
 bool
 aurora_identity_is_vouched(void)
 {
-	return GetUserId() != GetOuterUserId() && superuser_arg(GetUserId());
+	return !InSecurityRestrictedOperation() && GetUserId() != GetOuterUserId() &&
+		   superuser_arg(GetUserId());
 }
 
 AuroraPrincipal *
@@ -381,12 +401,13 @@ current_stamp(void)
 	AuroraStamp stamp;
 
 	memset(&stamp, 0, sizeof(stamp)); /* compared byte by byte */
-	stamp.role = GetOuterUserId();
+	stamp.role = calling_role();
 	stamp.assumption = assumed.count;
 	stamp.transaction = AURORA_LOCAL_TRANSACTION_ID;
 	stamp.xmin = snapshot->xmin;
 	stamp.xmax = snapshot->xmax;
-	stamp.running = snapshot->xcnt + (uint32) snapshot->subxcnt;
+	stamp.running = snapshot->xcnt;
+	stamp.subrunning = snapshot->subxcnt;
 	stamp.command = snapshot->curcid;
 	return stamp;
 }

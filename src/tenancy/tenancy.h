@@ -43,6 +43,7 @@ typedef struct AuroraStamp
 	TransactionId xmin;
 	TransactionId xmax;
 	uint32 running;
+	int32 subrunning;
 	CommandId command;
 } AuroraStamp;
 

@@ -39,10 +39,10 @@ CREATE TABLE aurora.company (
     CONSTRAINT company_name_key UNIQUE (name),
     CONSTRAINT company_name_check CHECK (length(name) BETWEEN 1 AND 200),
     CONSTRAINT company_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
-    CONSTRAINT company_big_threshold_check CHECK (big_threshold > 0 AND big_threshold < 'Infinity'),
-    CONSTRAINT company_sla_hours_check CHECK (sla_hours > 0 AND sla_hours <= 8760),
+    CONSTRAINT company_big_threshold_check CHECK (big_threshold BETWEEN 0.000001 AND 1e15),
+    CONSTRAINT company_sla_hours_check CHECK (sla_hours BETWEEN 0.01 AND 8760),
     CONSTRAINT company_important_points_check CHECK (important_points BETWEEN 0 AND 1000),
-    CONSTRAINT company_revenue_unit_check CHECK (revenue_unit > 0 AND revenue_unit < 'Infinity')
+    CONSTRAINT company_revenue_unit_check CHECK (revenue_unit BETWEEN 0.000001 AND 1e15)
 );
 ALTER SEQUENCE aurora.company_company_id_seq OWNED BY aurora.company.company_id;
 COMMENT ON TABLE aurora.company IS 'The tenants and their settings. Change them with aurora.set_company().';
@@ -92,7 +92,7 @@ CREATE TABLE aurora.currency_rate (
     set_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (company_id, currency),
     CONSTRAINT currency_rate_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
-    CONSTRAINT currency_rate_rate_check CHECK (rate > 0 AND rate < 'Infinity')
+    CONSTRAINT currency_rate_rate_check CHECK (rate BETWEEN 1e-12 AND 1e12)
 );
 COMMENT ON TABLE aurora.currency_rate IS 'What one unit of a currency is worth in the company''s currency. The company''s own currency needs no row.';
 COMMENT ON COLUMN aurora.currency_rate.company_id IS 'The company.';
