@@ -66,7 +66,7 @@ SELECT pg_temp.state_of(format($$ SELECT * FROM aurora.owner_surface(%s, 'regres
        (SELECT count(*) FROM aurora.weight_override) AS weights, (SELECT count(*) FROM aurora.weight_change) AS changes,
        pg_temp.state_of($$ SELECT aurora.add_person('x@example.com', vip => true) $$) AS make_vip,
        pg_temp.state_of($$ SELECT aurora.add_person('y@example.com', 'Y') $$) AS make_person,
-       pg_temp.state_of($$ SELECT aurora.item_is_misplaced(NULL::aurora.item) $$) AS internal \gset
+       pg_temp.state_of($$ SELECT aurora.put_weight(1, 'x', 'vip', 1) $$) AS internal \gset
 RESET ROLE;
 SELECT is(:'of_another'::text, '42501', 'owner_surface() refuses another''s owner');
 SELECT is(:of_self, 1, 'and gives one''s own');
