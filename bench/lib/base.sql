@@ -39,22 +39,33 @@ BEGIN
     LOOP
         CALL bench.jitter_weights();
         COMMIT;
-        PERFORM pg_sleep(0.02);
+        PERFORM pg_sleep(0.05);
+    END LOOP;
+END
+$$;
+
+-- Lets 5 ms go by without letting the processor rest.
+CREATE FUNCTION bench.spin() RETURNS void
+    LANGUAGE plpgsql AS $$
+DECLARE
+    started timestamptz := clock_timestamp();
+BEGIN
+    WHILE clock_timestamp() < started + interval '5 ms' LOOP
     END LOOP;
 END
 $$;
 
 -- Runs a query that many times and gives the milliseconds that each took, parsing and planning
--- included. With jitter, the weights change before each call, outside of the clock. Each call is a
--- transaction of its own, since an open one would keep old row versions alive.
-CREATE PROCEDURE bench.time_calls(query text, calls int, jitter boolean, INOUT ms double precision[] DEFAULT '{}')
+-- included. The statement "before" runs before each, outside of the clock. Each call is a transaction
+-- of its own, since an open one would keep old row versions alive.
+CREATE PROCEDURE bench.time_calls(query text, calls int, before text, INOUT ms double precision[] DEFAULT '{}')
     LANGUAGE plpgsql AS $$
 DECLARE
     started timestamptz;
 BEGIN
     FOR i IN 0 .. calls LOOP
-        IF jitter THEN
-            CALL bench.jitter_weights();
+        IF before <> '' THEN
+            EXECUTE before;
         END IF;
         COMMIT;
         started := clock_timestamp();

@@ -5,10 +5,10 @@ surface="SELECT * FROM aurora.surface(10, 'ann', bench.at())"
 target_rows=
 
 # Prints first, p50 and p99 in milliseconds, separated by blanks, of calls on a node: lead or standby.
-# time_calls NODE SET USER QUERY CALLS [true: the weights change before each call]
+# time_calls NODE SET USER QUERY CALLS [STATEMENT TO RUN BEFORE EACH]
 time_calls() {
-    "on_$1" "$2" "$3" --field-separator=' ' -v query="$4" -v calls="$5" -v jitter="${6:-false}" <<'END'
-CALL bench.time_calls(:'query', :calls, :jitter) \gset
+    "on_$1" "$2" "$3" --field-separator=' ' -v query="$4" -v calls="$5" -v before="${6:-}" <<'END'
+CALL bench.time_calls(:'query', :calls, :'before') \gset
 SELECT * FROM bench.summary(:'ms');
 END
 }
@@ -61,7 +61,7 @@ short_number() {
 target() {
     local ok
     ok=$(awk -v limit="$2" -v reached="$4" -v way="$3" 'BEGIN { print (way == "most" ? reached <= limit : reached >= limit) ? "yes" : "**no**" }')
-    target_rows+=$(row "$1" "at $3 $2 ${5:-}" "$4 ${5:-}" "$(calc "$4 / $2")" "$ok")$'\n'
+    target_rows+=$(row "$1" "at $3 $2${5:+ $5}" "$4${5:+ $5}" "$(calc "$4 / $2")" "$ok")$'\n'
 }
 
 print_targets() {
