@@ -53,7 +53,7 @@ CREATE TABLE aurora.weight_override (
     set_by text,
     CONSTRAINT weight_override_key UNIQUE NULLS NOT DISTINCT (company_id, owner, name),
     FOREIGN KEY (company_id, owner) REFERENCES aurora.principal ON UPDATE CASCADE ON DELETE CASCADE
-);
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100);
 COMMENT ON TABLE aurora.weight_override IS 'Weights that differ from the built-in ones, for a company or one owner. aurora.weights shows all in effect.';
 COMMENT ON COLUMN aurora.weight_override.company_id IS 'The company.';
 COMMENT ON COLUMN aurora.weight_override.owner IS 'The owner it holds for; null for the whole company.';
