@@ -1,11 +1,12 @@
 /*
- * Entry of the library: the table of capabilities, each of which sets itself up.
+ * Entry of the library: the table of parts, each of which sets itself up.
  */
 #include "core/core.h"
 
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "priority/priority.h"
+#include "registry/registry.h"
 #include "tenancy/tenancy.h"
 #include "utils/guc.h"
 
@@ -13,17 +14,24 @@ PG_MODULE_MAGIC;
 
 extern PGDLLEXPORT void _PG_init(void);
 
-static void (*const capability_init[])(void) = {
+static void (*const part_init[])(void) = {
+	aurora_node_init,
+	aurora_lead_init,
+	aurora_link_init,
+	aurora_launcher_init,
 	aurora_tenancy_init,
+	aurora_registry_init,
 	aurora_priority_init,
+	/* These two come last: they take what the others have asked for. */
+	aurora_memory_init,
+	aurora_utility_init,
 };
 
 void
 _PG_init(void)
 {
 	aurora_preloaded = process_shared_preload_libraries_in_progress;
-	for (int i = 0; i < (int) lengthof(capability_init); i++)
-		capability_init[i]();
-	aurora_worker_init();
+	for (int i = 0; i < (int) lengthof(part_init); i++)
+		part_init[i]();
 	MarkGUCPrefixReserved("aurora");
 }

@@ -1,22 +1,4 @@
--- Tenancy: companies, principals, roles, currencies, and who is calling.
-
--- ---- roles: created when missing, never altered when there ----
-
-DO $$
-DECLARE
-    role_name text;
-BEGIN
-    FOREACH role_name IN ARRAY ARRAY['aurora_admin', 'aurora_operator', 'aurora_user', 'aurora_agent',
-                                     'aurora_node', 'aurora_monitor', 'aurora_gateway'] LOOP
-        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = role_name) THEN
-            EXECUTE format('CREATE ROLE %I NOLOGIN', role_name);
-        END IF;
-    END LOOP;
-END
-$$;
-
-GRANT USAGE ON SCHEMA aurora TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node,
-    aurora_monitor, aurora_gateway;
+-- Tenancy: companies, principals, currencies, and who is calling.
 
 -- ---- types and tables ----
 
@@ -153,18 +135,6 @@ COMMENT ON FUNCTION aurora.caller() IS 'The role that called, also inside SECURI
 CREATE FUNCTION aurora.trust_labels() RETURNS text[]
     LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_trust_labels';
 COMMENT ON FUNCTION aurora.trust_labels() IS 'The trust levels as the library knows them.';
-
-CREATE FUNCTION aurora.require_lead() RETURNS void
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_require_lead';
-COMMENT ON FUNCTION aurora.require_lead() IS 'Raises 25006 with a hint that names the lead when this node is a standby.';
-
-CREATE FUNCTION aurora.announce_missing() RETURNS void
-    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'aurora_announce_missing';
-COMMENT ON FUNCTION aurora.announce_missing() IS 'When this transaction commits, a NOTICE tells what does not run in this database; CREATE EXTENSION asks for it.';
-
-CREATE FUNCTION aurora.library_preloaded() RETURNS boolean
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_library_preloaded';
-COMMENT ON FUNCTION aurora.library_preloaded() IS 'Did shared_preload_libraries load aurora, so that its workers run.';
 
 -- ---- finding a company, and the first use ----
 
@@ -431,13 +401,9 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA aurora FROM PUBLIC;
 GRANT SELECT ON aurora.company, aurora.principal, aurora.currency_rate
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.whoami, aurora.current_owner, aurora.current_company_id, aurora.may_see,
-    aurora.may_manage, aurora.is_member, aurora.administers_all, aurora.caller, aurora.company_ids, aurora.require_lead,
-    aurora.library_preloaded, aurora.company_for, aurora.owner_for, aurora.require_manage
+    aurora.may_manage, aurora.is_member, aurora.administers_all, aurora.caller, aurora.company_ids, aurora.company_for, aurora.owner_for, aurora.require_manage
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.assume TO aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.set_company, aurora.add_principal, aurora.set_rate
     TO aurora_admin, aurora_user, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.add_company TO aurora_admin;
-GRANT EXECUTE ON FUNCTION aurora.library_preloaded TO aurora_monitor;
-
-SELECT aurora.announce_missing();

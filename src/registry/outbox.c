@@ -1,0 +1,121 @@
+/*
+ * What the agent has to say to the lead besides its heartbeat: messages of several sources, in
+ * batches. A batch stays the same until it has arrived, so that the lead can tell one that comes
+ * twice by its number.
+ */
+#include "registry/registry.h"
+
+#include "common/pg_prng.h"
+#include "mb/pg_wchar.h"
+#include "utils/json.h"
+#include "utils/memutils.h"
+
+#define MAX_SOURCES 8
+
+typedef struct Source
+{
+	AuroraCollect collect;
+	AuroraDelivered delivered;
+} Source;
+
+static Source sources[MAX_SOURCES];
+static int source_count = 0;
+
+static StringInfoData batch;
+static bool under_way = false;
+static int64 batch_number = 0;
+
+void
+aurora_outbox_add_source(AuroraCollect collect, AuroraDelivered delivered)
+{
+	if (source_count == MAX_SOURCES)
+		elog(ERROR, "too many sources of messages");
+	sources[source_count++] = (Source) {.collect = collect, .delivered = delivered};
+}
+
+void
+aurora_message_begin(StringInfo messages, const char *kind)
+{
+	if (messages->len > 1)
+		appendStringInfoChar(messages, ',');
+	appendStringInfo(messages, "{\"kind\":\"%s\",\"body\":{", kind);
+}
+
+static void
+begin_field(StringInfo messages, const char *key)
+{
+	if (messages->data[messages->len - 1] != '{')
+		appendStringInfoChar(messages, ',');
+	appendStringInfo(messages, "\"%s\":", key);
+}
+
+/*
+ * What programs print may be in no encoding at all, or end in the middle of a character.
+ */
+void
+aurora_message_text(StringInfo messages, const char *key, const char *value)
+{
+	char *clean = pstrdup(value);
+
+	if (!pg_verifymbstr(clean, strlen(clean), true))
+		for (unsigned char *c = (unsigned char *) clean; *c; c++)
+			if (*c > 126)
+				*c = '?';
+	begin_field(messages, key);
+	escape_json(messages, clean);
+	pfree(clean);
+}
+
+void
+aurora_message_number(StringInfo messages, const char *key, int64 value)
+{
+	begin_field(messages, key);
+	appendStringInfo(messages, INT64_FORMAT, value);
+}
+
+void
+aurora_message_end(StringInfo messages)
+{
+	appendStringInfoString(messages, "}}");
+}
+
+/*
+ * Numbers start at random, since an agent that starts anew must not seem to repeat its predecessor.
+ */
+const char *
+aurora_outbox_batch(int64 *number)
+{
+	if (!under_way)
+	{
+		MemoryContext before = MemoryContextSwitchTo(TopMemoryContext);
+
+		if (batch.data == NULL)
+		{
+			initStringInfo(&batch);
+			batch_number = (int64) (pg_prng_uint64(&pg_global_prng_state) >> 2);
+		}
+		resetStringInfo(&batch);
+		appendStringInfoChar(&batch, '[');
+		for (int i = 0; i < source_count; i++)
+			sources[i].collect(&batch);
+		appendStringInfoChar(&batch, ']');
+		batch_number++;
+		under_way = true;
+		MemoryContextSwitchTo(before);
+	}
+	*number = batch_number;
+	return batch.data;
+}
+
+/*
+ * A batch that did not arrive is sent again as it is; the lead may have taken it before the
+ * connection broke.
+ */
+void
+aurora_outbox_delivered(void)
+{
+	for (int i = 0; under_way && i < source_count; i++)
+		if (sources[i].delivered)
+			sources[i].delivered();
+	under_way = false;
+}
