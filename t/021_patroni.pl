@@ -134,6 +134,7 @@ nodes_are($first, { aurora => 'lead up', 'runpod-tx' => 'backup up', vengeance =
     'the agent of each node reports to the lead');
 comes($first, 'SELECT aurora.lead_duty()', 't', 'the lead has the duties');
 worker_runs($first, 1, 'and the worker');
+is(ask($first, 'SELECT lead FROM aurora.epoch()'), 'aurora', 'the epoch is its own');
 my ($old_timeline, $old_epoch) = split /\|/, ask($first, 'SELECT timeline, id FROM aurora.epoch()');
 my %started = map { $_->{name} => ask($_, 'SELECT pg_postmaster_start_time()') } @standbys;
 
@@ -194,6 +195,7 @@ is(ask($lead, 'SELECT timeline, id, lead FROM aurora.epoch()'), $epoch, 'the new
 # ---- reads, all the while ----
 
 cmp_ok($reads, '>', 0, 'the standbys were read all the while');
+note("$reads reads");
 is(join("\n", @read_errors), '', 'and answered every time');
 is(ask($_, 'SELECT pg_postmaster_start_time()'), $started{ $_->{name} }, "$_->{name} was never restarted") for @standbys;
 

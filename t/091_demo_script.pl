@@ -64,6 +64,9 @@ is(scalar(() = $out =~ /Q[1-4]_/g), 10, 'and shows ten rows');
 is(ask($out, 'lead', 'SELECT pg_is_in_recovery()'), 'f', 'the command for the lead leads to the lead');
 is(ask($out, 'standby', 'SELECT pg_is_in_recovery()'), 't', 'the command for the standby leads to the standby');
 is(ask($out, $_, 'SHOW listen_addresses'), '', "the $_ listens on no network") foreach 'lead', 'standby';
+is(ask($out, $_, q{SELECT string_agg(name || ' ' || role || ' ' || state, ', ' ORDER BY name) FROM aurora.nodes}),
+    'lead lead up, standby backup up', "the $_ shows both nodes up") foreach 'lead', 'standby';
+like($out, qr/verdict +\| up/, 'and it tells that all is well');
 
 ask($out, 'lead', q{SELECT aurora.add_item('Kept by the second run')});
 ($status, $out) = run_demo();

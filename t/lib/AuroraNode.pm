@@ -64,19 +64,18 @@ sub write_configuration
     system_or_bail('cp', "$authority/ca.crt", $self->etc('ca.crt'));
     $self->make_certificate($authority, 'server', $self->address);
     $self->make_certificate($authority, 'client', $self->login) if $self->{certified};
-    $self->set_password('of ' . $self->name);
+    $self->set_password($self->login, 'of ' . $self->name);
     append_to_file($self->etc('pg_hba.conf'), $self->admission);
     $self->configure($self->standard_settings,
         primary_conninfo => $self->conninfo($others, user => 'replicator', application_name => $self->name), %conf);
     return;
 }
 
-# What the node's agent says when it is asked for its password.
+# What the node's agent, logging in as that role, says when it is asked for its password.
 sub set_password
 {
-    my ($self, $password) = @_;
+    my ($self, $login, $password) = @_;
     my $file = $self->etc('passwords');
-    my $login = $self->login;
 
     unlink($file);
     append_to_file($file, "*:*:*:replicator:of replicator\n*:*:*:$login:$password\n");
@@ -224,30 +223,28 @@ sub restart
     return $self->start;
 }
 
-# Cuts the node off from all others. Without tunnels it dies instead and answers nobody, not even
-# the test.
+# Cuts the node off from a peer, or from all. Without tunnels it dies instead and answers nobody, not
+# even the test.
 sub cut_off
 {
-    my ($self) = @_;
-    my $name = $self->name;
+    my ($self, $peer) = @_;
+    my @path = ($self->name, $peer ? $peer->name : undef);
 
     return $self->stop('immediate') unless has_tunnels();
-    print("### Cutting off node \"$name\"\n");
-    cut_path($name, undef);
-    cut_path(undef, $name);
+    cut_path(@path);
+    cut_path(reverse @path);
     return;
 }
 
-# Undoes cut_off().
+# Undoes that.
 sub reconnect
 {
-    my ($self) = @_;
-    my $name = $self->name;
+    my ($self, $peer) = @_;
+    my @path = ($self->name, $peer ? $peer->name : undef);
 
     return $self->start unless has_tunnels();
-    print("### Connecting node \"$name\" again\n");
-    heal_path($name, undef);
-    heal_path(undef, $name);
+    heal_path(@path);
+    heal_path(reverse @path);
     return;
 }
 
