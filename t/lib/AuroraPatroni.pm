@@ -121,7 +121,6 @@ sub own_values
         '/etc/aurora' => $folder,
         '/run/postgresql' => $node->host,
         'username: postgres' => "username: $superuser",
-        'user=aurora_node_aurora' => "user=aurora_node_$member->{name}",
         'local all all peer' => 'local all all trust',
         "    - data-checksums\n" => "    - data-checksums\n    - no-sync\n",
         "shared_preload_libraries: aurora\n" => "shared_preload_libraries: aurora\n        fsync: off\n");

@@ -1,0 +1,1 @@
+INSERT INTO tick (at) VALUES (clock_timestamp());
