@@ -49,7 +49,7 @@ count_tap() {
     local good bad left_out broken
     good=$(grep -E '^ok [0-9]+' "$2" | grep -cvE '# skip' -i) || true
     bad=$(grep -E '^not ok [0-9]+' "$2" | grep -cvE '# TODO' -i) || true
-    left_out=$(grep -ciE '^ok [0-9]+.*# skip|^1\.\.0 # skip' "$2") || true
+    left_out=$(grep -ciE '^ok [0-9]+.*# skip|^1\.\.0 # skip|^(\[[0-9:]+\] )?t/[^ ]+ \.+ skipped: ' "$2") || true
     broken=$(grep -cE '\(Wstat: .* Failed: 0\)' "$2") || true
     add_counts "$1" "$good" "$((bad + broken))" "$left_out" "$3"
 }

@@ -150,7 +150,8 @@ BEGIN
     FOR n IN SELECT t.node, t.since, s.is_lead FROM aurora.node_state t LEFT JOIN aurora.node_status s ON s.node = t.node
              WHERE t.state IN ('up', 'degraded') LOOP
         PERFORM aurora.change_state(n.node, CASE WHEN n.is_lead THEN 'down' ELSE 'unknown' END::aurora.health_state,
-                                    'no lead was watching', greatest(n.since, least(last, at)));
+                                    CASE WHEN n.is_lead THEN 'it was the lead, and fell silent'
+                                         ELSE 'no lead was watching' END, greatest(n.since, least(last, at)));
     END LOOP;
     UPDATE aurora.node_status s SET heartbeat_at = least(s.heartbeat_at, at), heartbeats_in_row = 0;
     UPDATE aurora.lead_heartbeat l SET at = close_gap.at, watching_since = close_gap.at;
