@@ -581,9 +581,11 @@ CREATE TABLE aurora.node_status (
     round_trip_ms real,
     drops bigint NOT NULL,
     rejected bigint NOT NULL DEFAULT 0,
+    incarnation text COLLATE "C" NOT NULL,
     last_batch bigint NOT NULL,
     conflict_at timestamptz,
-    CONSTRAINT node_status_lag_check CHECK (lag_bytes >= 0 AND lag_seconds >= 0)
+    CONSTRAINT node_status_lag_check CHECK (lag_bytes >= 0 AND lag_seconds >= 0),
+    CONSTRAINT node_status_drops_check CHECK (drops BETWEEN 0 AND 1e15 AND rejected BETWEEN 0 AND 1e15)
 ) WITH (fillfactor = 40, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0, vacuum_truncate = off);
 COMMENT ON TABLE aurora.node_status IS 'The last heartbeat of each node. All times are of the lead''s clock.';
 COMMENT ON COLUMN aurora.node_status.node IS 'The node.';
@@ -606,7 +608,8 @@ COMMENT ON COLUMN aurora.node_status.clock_skew_seconds IS 'Its clock less the l
 COMMENT ON COLUMN aurora.node_status.round_trip_ms IS 'How long its heartbeat took until the lead''s answer.';
 COMMENT ON COLUMN aurora.node_status.drops IS 'Reports that it had no room for since its start.';
 COMMENT ON COLUMN aurora.node_status.rejected IS 'Messages of it that the lead could not take.';
-COMMENT ON COLUMN aurora.node_status.last_batch IS 'Number of the last batch of messages, by which one that comes twice is known.';
+COMMENT ON COLUMN aurora.node_status.incarnation IS 'Tells one run of its agent from another.';
+COMMENT ON COLUMN aurora.node_status.last_batch IS 'Number of the last batch of messages of that run, by which one that comes twice is known.';
 COMMENT ON COLUMN aurora.node_status.conflict_at IS 'When another instance last reported under its name.';
 
 CREATE TABLE aurora.node_state (
@@ -657,7 +660,8 @@ CREATE TABLE aurora.node_capability (
     reported_at timestamptz NOT NULL,
     PRIMARY KEY (node, name),
     CONSTRAINT node_capability_name_check CHECK (name ~ '^[a-z0-9_.:/-]{1,80}$'),
-    CONSTRAINT node_capability_value_check CHECK (num_nonnulls(as_number, as_text, as_boolean) = 1)
+    CONSTRAINT node_capability_value_check CHECK (num_nonnulls(as_number, as_text, as_boolean) = 1),
+    CONSTRAINT node_capability_as_text_check CHECK (length(as_text) <= 1000)
 );
 COMMENT ON TABLE aurora.node_capability IS 'What a node has, one typed value in each row.';
 COMMENT ON COLUMN aurora.node_capability.node IS 'The node.';
@@ -714,7 +718,7 @@ SELECT pg_catalog.pg_extension_config_dump('aurora.lead_heartbeat', '');
 CREATE FUNCTION aurora.require_operator() RETURNS void
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF NOT (aurora.administers_all() OR pg_has_role(aurora.caller(), 'aurora_operator', 'MEMBER')) THEN
+    IF NOT (aurora.administers_all() OR pg_has_role(aurora.caller(), 'aurora_operator', 'USAGE')) THEN
         RAISE insufficient_privilege USING
             MESSAGE = 'permission denied to operate the mesh',
             HINT = 'Members of aurora_operator and aurora_admin may.';
@@ -897,6 +901,9 @@ BEGIN
         RAISE invalid_parameter_value USING
             MESSAGE = format('capability "%s" is neither a number nor a text nor a boolean', name),
             HINT = 'Give one scalar, as JSON.';
+    ELSIF NOT declared AND (SELECT count(*) FROM aurora.node_capability c WHERE c.node = put_capability.node
+                                                                            AND c.name <> put_capability.name) >= 500 THEN
+        RAISE program_limit_exceeded USING MESSAGE = 'a node has at most 500 capabilities';
     END IF;
     INSERT INTO aurora.node_capability AS c (node, name, declared, as_number, as_text, as_boolean, reported_at)
         VALUES (node, name, declared, CASE sort WHEN 'number' THEN value::double precision END,
@@ -927,7 +934,7 @@ CREATE FUNCTION aurora.agent_status(OUT node text, OUT pid int, OUT starts bigin
                                     OUT last_rejection text, OUT off_duty text, OUT step_seconds_ago double precision,
                                     OUT cut_off boolean)
     RETURNS SETOF record
-    LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_agent_status';
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_agent_status';
 COMMENT ON FUNCTION aurora.agent_status() IS
     'This node''s agent: its connection to the lead (link: local, connecting, connected or waiting), when the lead last answered, when a heartbeat of the lead last came by replication, where it answers probes, reports that had no room (drops) or that the lead could not take (rejected), why the lead''s duties do not run here (off_duty), and whether replication has stopped (cut_off). No row without the preloaded library.';
 
@@ -936,19 +943,19 @@ CREATE FUNCTION aurora.local_peers(OUT node text, OUT address text, OUT port int
                                    OUT failures int, OUT timeline int, OUT receive_lsn pg_lsn, OUT replay_lsn pg_lsn,
                                    OUT detail text)
     RETURNS SETOF record
-    LANGUAGE c VOLATILE PARALLEL SAFE ROWS 20 AS 'MODULE_PATHNAME', 'aurora_local_peers';
+    LANGUAGE c STABLE PARALLEL SAFE ROWS 20 AS 'MODULE_PATHNAME', 'aurora_local_peers';
 COMMENT ON FUNCTION aurora.local_peers() IS 'What this node''s agent has seen of its peers by its own probes.';
 
 CREATE FUNCTION aurora.local_services(OUT service text, OUT is_api boolean, OUT state text, OUT since_seconds_ago double precision,
                                       OUT checked_seconds_ago double precision, OUT latency_ms double precision, OUT detail text)
     RETURNS SETOF record
-    LANGUAGE c VOLATILE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'aurora_local_services';
+    LANGUAGE c STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'aurora_local_services';
 COMMENT ON FUNCTION aurora.local_services() IS 'What this node''s agent has found of the services and APIs that it checks.';
 
 CREATE FUNCTION aurora.local_reports(OUT kind text, OUT key text, OUT body jsonb, OUT reported_seconds_ago double precision,
                                      OUT delivered boolean)
     RETURNS SETOF record
-    LANGUAGE c VOLATILE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'aurora_local_reports';
+    LANGUAGE c STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'aurora_local_reports';
 COMMENT ON FUNCTION aurora.local_reports() IS 'The latest reports that programs of this node made for the lead, and whether they have arrived.';
 
 CREATE FUNCTION aurora.hand_to_agent(kind text, key text, body jsonb) RETURNS boolean
@@ -991,6 +998,11 @@ BEGIN
     SELECT n.* INTO result FROM aurora.node n WHERE n.name = reporting_node.node;
     IF FOUND AND (super OR result.login_role = who) THEN
         RETURN result;
+    ELSIF FOUND AND result.login_role IS NULL AND who = left('aurora_node_' || node, 63)
+          AND NOT EXISTS (SELECT FROM aurora.node n WHERE n.login_role = who) THEN
+        -- It has been the lead until now, which needs no login.
+        UPDATE aurora.node n SET login_role = who WHERE n.name = reporting_node.node RETURNING n.* INTO result;
+        RETURN result;
     ELSIF NOT FOUND AND (super OR NOT EXISTS (SELECT FROM aurora.node n WHERE n.login_role = who)) THEN
         PERFORM aurora.require_label(node);
         INSERT INTO aurora.node AS n (name, login_role) VALUES (node, CASE WHEN NOT super THEN who END)
@@ -1010,7 +1022,7 @@ COMMENT ON FUNCTION aurora.reporting_node(text) IS
 CREATE FUNCTION aurora.refuse_double(status aurora.node_status, instance text, interval_s real) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF status.instance <> instance AND status.heartbeat_at > clock_timestamp() - make_interval(secs => 3 * interval_s) THEN
+    IF instance IS NULL OR status.instance <> instance AND status.heartbeat_at > clock_timestamp() - make_interval(secs => 3 * interval_s) THEN
         RAISE unique_violation USING
             MESSAGE = format('another machine reports as node "%s"', status.node),
             HINT = 'Each node has a name of its own: set aurora.node_name, outside the data folder.';
@@ -1037,21 +1049,25 @@ DECLARE
     fresh boolean;
 BEGIN
     SELECT s.* INTO old FROM aurora.node_status s WHERE s.node = of_node.name FOR UPDATE;
-    fresh := NOT FOUND OR old.last_batch <> batch;
+    fresh := NOT FOUND OR old.incarnation <> h->>'incarnation' OR old.last_batch < batch;
+    IF NOT fresh AND old.last_batch > batch THEN
+        RETURN false;
+    END IF;
     PERFORM aurora.refuse_double(old, h->>'instance', interval_s);
     SELECT l.* INTO lead FROM aurora.lead_heartbeat l;
     behind := greatest(coalesce(lead.beat - (h->>'beat')::bigint, 0), 0);
     INSERT INTO aurora.node_status AS s (node, instance, heartbeat_at, is_lead, timeline, receive_lsn, replay_lsn,
             lag_bytes, lag_seconds, wal_receiver, version, extension_version, postgres_version, started_at, agent_port,
-            clock_skew_seconds, round_trip_ms, drops, last_batch)
-        VALUES (of_node.name, h->>'instance', at, h->>'is_lead' = '1', (h->>'timeline')::int, (h->>'receive_lsn')::pg_lsn,
+            clock_skew_seconds, round_trip_ms, drops, incarnation, last_batch)
+        VALUES (of_node.name, left(h->>'instance', 64), at, h->>'is_lead' = '1', (h->>'timeline')::int, (h->>'receive_lsn')::pg_lsn,
             (h->>'replay_lsn')::pg_lsn, bytes,
             CASE WHEN h->>'is_lead' = '1' OR behind = 0 OR bytes = 0 THEN 0
                  ELSE greatest(extract(epoch FROM at - lead.at) + (behind - 1) * interval_s, 0) END,
-            nullif(h->>'wal_receiver', ''), h->>'version', nullif(h->>'extension_version', ''), h->>'postgres_version',
+            nullif(left(h->>'wal_receiver', 64), ''), left(h->>'version', 64), nullif(left(h->>'extension_version', 64), ''),
+            left(h->>'postgres_version', 64),
             at - make_interval(secs => (h->>'started_age_us')::double precision / 1e6), (h->>'agent_port')::int,
             (h->>'skew_us')::double precision / 1e6, (h->>'round_trip_us')::double precision / 1e3,
-            (h->>'drops')::bigint, batch)
+            (h->>'drops')::bigint, left(h->>'incarnation', 64), batch)
         ON CONFLICT ON CONSTRAINT node_status_pkey DO UPDATE SET
             instance = excluded.instance, heartbeat_at = excluded.heartbeat_at,
             heartbeats_in_row = CASE WHEN s.heartbeat_at > at - make_interval(secs => 2 * interval_s)
@@ -1063,12 +1079,12 @@ BEGIN
             started_at = CASE WHEN abs(extract(epoch FROM s.started_at - excluded.started_at)) < 2
                               THEN s.started_at ELSE excluded.started_at END,
             agent_port = excluded.agent_port, clock_skew_seconds = excluded.clock_skew_seconds,
-            round_trip_ms = excluded.round_trip_ms, drops = excluded.drops, last_batch = excluded.last_batch;
+            round_trip_ms = excluded.round_trip_ms, drops = excluded.drops, incarnation = excluded.incarnation, last_batch = excluded.last_batch;
     RETURN fresh;
 END
 $$;
 COMMENT ON FUNCTION aurora.put_heartbeat(aurora.node, jsonb, bigint) IS
-    'Writes a node''s heartbeat; false when its batch of messages has been here before. The lag is the age of the first heartbeat of the lead that the node had not replayed, by the lead''s clock alone. Errors: 23505 another instance reports under that name.';
+    'Writes a node''s heartbeat; false when its batch of messages has been here before, and an older one than the last changes nothing. The lag is the age of the first heartbeat of the lead that the node had not replayed, by the lead''s clock alone. Errors: 23505 another instance reports under that name.';
 
 CREATE FUNCTION aurora.beat_lead() RETURNS void
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -1077,14 +1093,15 @@ CREATE FUNCTION aurora.beat_lead() RETURNS void
 $$;
 COMMENT ON FUNCTION aurora.beat_lead() IS 'Writes the lead''s own heartbeat, which standbys get by replication.';
 
-CREATE FUNCTION aurora.receive_messages(node text, messages jsonb, OUT rejected int, OUT rejection text) RETURNS record
+CREATE FUNCTION aurora.take_messages(node text, messages jsonb, batch_age_us bigint, OUT rejected int, OUT rejection text) RETURNS record
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     message jsonb;
     receiver regprocedure;
 BEGIN
     rejected := 0;
-    FOR message IN SELECT jsonb_array_elements(messages) LOOP
+    -- In one order, so that two nodes that speak of the same things do not wait for each other in a circle.
+    FOR message IN SELECT m FROM jsonb_array_elements(messages) m ORDER BY m->>'kind', m->'body'->>'api' LOOP
         BEGIN
             receiver := CASE WHEN message->>'kind' ~ '^[a-z_]{1,40}$'
                              THEN to_regprocedure(format('aurora.receive_%s(text, jsonb)', message->>'kind')) END;
@@ -1094,20 +1111,20 @@ BEGIN
             END IF;
             EXECUTE format('SELECT aurora.receive_%s($1, $2)', message->>'kind') USING node,
                 CASE WHEN message ? 'age_us' THEN jsonb_build_object('age_us', message->'age_us') ELSE '{}' END
-                || (message->'body');
+                || (message->'body') || jsonb_build_object('batch_age_us', batch_age_us);
         EXCEPTION WHEN data_exception OR integrity_constraint_violation OR undefined_function OR program_limit_exceeded THEN
             rejected := rejected + 1;
             rejection := coalesce(rejection, left(format('%s: %s', message->>'kind', SQLERRM), 200));
         END;
     END LOOP;
     IF rejected > 0 THEN
-        UPDATE aurora.node_status s SET rejected = s.rejected + receive_messages.rejected
-            WHERE s.node = receive_messages.node;
+        UPDATE aurora.node_status s SET rejected = s.rejected + take_messages.rejected
+            WHERE s.node = take_messages.node;
     END IF;
 END
 $$;
-COMMENT ON FUNCTION aurora.receive_messages(text, jsonb) IS
-    'Gives each message of a node, {kind, body}, to aurora.receive_<kind>(node, body): this is where a capability takes what its part on the nodes has to say. A bad message is counted and left out; it does not stop the others.';
+COMMENT ON FUNCTION aurora.take_messages(text, jsonb, bigint) IS
+    'Gives each message of a node, {kind, body}, to aurora.receive_<kind>(node, body): this is where a capability takes what its part on the nodes has to say. Ages in it are of when the batch was put together. A bad message is counted and left out; it does not stop the others.';
 
 CREATE FUNCTION aurora.note_double(node text, instance text) RETURNS void
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -1121,12 +1138,13 @@ CREATE FUNCTION aurora.report_heartbeat(node text, heartbeat jsonb, messages jso
                                         OUT now_us bigint, OUT suspects text, OUT epoch_timeline int,
                                         OUT epoch_began_us bigint, OUT epoch_id uuid, OUT rejected int, OUT rejection text)
     RETURNS record
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms' AS $$
 DECLARE
     of_node aurora.node;
 BEGIN
     PERFORM aurora.require_lead();
-    PERFORM set_config('synchronous_commit', 'off', true);
+    -- A heartbeat may be lost with a crash, messages may not; neither waits for a standby.
+    PERFORM set_config('synchronous_commit', CASE WHEN messages = '[]' THEN 'off' ELSE 'local' END, true);
     of_node := aurora.reporting_node(node);
     rejected := 0;
     SELECT (extract(epoch FROM clock_timestamp() - timestamptz '2000-01-01 00:00:00Z') * 1000000)::bigint,
@@ -1134,7 +1152,7 @@ BEGIN
         INTO now_us, epoch_timeline, epoch_began_us, epoch_id FROM aurora.epoch() e;
     BEGIN
         IF aurora.put_heartbeat(of_node, heartbeat, batch) THEN
-            SELECT r.rejected, r.rejection INTO rejected, rejection FROM aurora.receive_messages(node, messages) r;
+            SELECT r.rejected, r.rejection INTO rejected, rejection FROM aurora.take_messages(node, messages, coalesce((heartbeat->>'batch_age_us')::bigint, 0)) r;
         END IF;
     EXCEPTION WHEN unique_violation THEN
         PERFORM aurora.note_double(node, heartbeat->>'instance');
@@ -1159,7 +1177,8 @@ COMMENT ON FUNCTION aurora.receive_capability(text, jsonb) IS 'Takes what a node
 
 CREATE FUNCTION aurora.age_of_message(body jsonb, key text) RETURNS timestamptz
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT clock_timestamp() - make_interval(secs => least(greatest((body->>key)::double precision / 1e6, 0), 1e9))
+    SELECT clock_timestamp() - make_interval(secs => least(greatest(
+        ((body->>key)::double precision + coalesce((body->>'batch_age_us')::double precision, 0)) / 1e6, 0), 1e9))
 $$;
 COMMENT ON FUNCTION aurora.age_of_message(jsonb, text) IS 'A time that a message gives as microseconds ago, by the lead''s clock.';
 
@@ -1299,9 +1318,10 @@ CREATE FUNCTION aurora.change_state(of_node text, to_state aurora.health_state, 
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     before aurora.node_state;
+    why text := left(reason, 300);
 BEGIN
     SELECT t.* INTO before FROM aurora.node_state t WHERE t.node = of_node;
-    INSERT INTO aurora.node_state AS t (node, state, since, reason) VALUES (of_node, to_state, at, reason)
+    INSERT INTO aurora.node_state AS t (node, state, since, reason) VALUES (of_node, to_state, at, why)
         ON CONFLICT ON CONSTRAINT node_state_pkey DO UPDATE
             SET state = excluded.state, since = CASE WHEN t.state = excluded.state THEN t.since ELSE excluded.since END,
                 reason = excluded.reason, next_state = NULL, next_since = NULL;
@@ -1309,9 +1329,9 @@ BEGIN
         RETURN;
     END IF;
     INSERT INTO aurora.node_transition (node, at, from_state, to_state, reason)
-        VALUES (of_node, at, before.state, to_state, reason);
+        VALUES (of_node, at, before.state, to_state, why);
     PERFORM pg_notify('aurora_node', jsonb_build_object('node', of_node, 'from', before.state, 'to', to_state,
-                                                        'reason', reason)::text);
+                                                        'reason', why)::text);
 END
 $$;
 COMMENT ON FUNCTION aurora.change_state(text, aurora.health_state, text, timestamptz) IS
@@ -1321,25 +1341,27 @@ CREATE FUNCTION aurora.close_gap(at timestamptz) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     last timestamptz := (SELECT l.at FROM aurora.lead_heartbeat l);
+    allowed interval := greatest(interval '10 seconds', 5 * current_setting('aurora.heartbeat_interval')::interval);
     n record;
 BEGIN
-    IF last IS NULL OR at BETWEEN last AND last + interval '10 seconds' THEN
+    IF last IS NULL OR at BETWEEN last - allowed AND last + allowed THEN
         RETURN;
     END IF;
     FOR n IN SELECT t.node, t.since, s.is_lead FROM aurora.node_state t LEFT JOIN aurora.node_status s ON s.node = t.node
              WHERE t.state IN ('up', 'degraded') LOOP
         PERFORM aurora.change_state(n.node, CASE WHEN n.is_lead THEN 'down' ELSE 'unknown' END::aurora.health_state,
-                                    'no lead was watching', greatest(n.since, least(last, at)));
+                                    CASE WHEN n.is_lead THEN 'it was the lead, and fell silent'
+                                         ELSE 'no lead was watching' END, greatest(n.since, least(last, at)));
     END LOOP;
     UPDATE aurora.node_status s SET heartbeat_at = least(s.heartbeat_at, at), heartbeats_in_row = 0;
     UPDATE aurora.lead_heartbeat l SET at = close_gap.at, watching_since = close_gap.at;
 END
 $$;
 COMMENT ON FUNCTION aurora.close_gap(timestamptz) IS
-    'When no lead has watched for more than 10 seconds: nodes count as unknown for that time, the lead of then as down, and all get three heartbeats'' time to report anew.';
+    'When no lead has watched for 10 seconds and five heartbeats, or the clock was set back by as much: nodes count as unknown for that time, the lead of then as down, and all get three heartbeats'' time to report anew.';
 
 CREATE FUNCTION aurora.judge_nodes(at timestamptz DEFAULT clock_timestamp()) RETURNS text
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms' AS $$
 DECLARE
     interval_s real := aurora.setting_seconds('aurora.heartbeat_interval');
     n record;
@@ -1365,7 +1387,11 @@ BEGIN
             UPDATE aurora.node_state t SET next_state = NULL, next_since = NULL WHERE t.node = n.node;
             CONTINUE;
         END IF;
-        PERFORM aurora.change_state(n.node, n.state, n.reason, at);
+        BEGIN
+            PERFORM aurora.change_state(n.node, n.state, n.reason, at);
+        EXCEPTION WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded THEN
+            RAISE WARNING 'node "%" cannot be judged: %', n.node, SQLERRM;
+        END;
     END LOOP;
     RETURN (SELECT string_agg(s.node, ',') FROM aurora.suspects() s);
 END
@@ -1379,7 +1405,9 @@ DECLARE
     forgotten bigint;
 BEGIN
     PERFORM aurora.require_operator();
-    DELETE FROM aurora.node_transition t WHERE t.at < now() - keep;
+    -- The last one before that time says how the node was then.
+    DELETE FROM aurora.node_transition t WHERE t.at < (
+        SELECT max(b.at) FROM aurora.node_transition b WHERE b.node = t.node AND b.at < now() - keep);
     GET DIAGNOSTICS forgotten = ROW_COUNT;
     DELETE FROM aurora.recovery r WHERE r.at < now() - keep;
     DELETE FROM aurora.service_hour h WHERE h.hour < now() - keep;
@@ -1409,7 +1437,7 @@ COMMENT ON FUNCTION aurora.node_uptime(text, interval, timestamptz) IS
 
 CREATE FUNCTION aurora.seen_from_here(OUT node text, OUT state aurora.health_state, OUT since timestamptz, OUT reason text,
                                       OUT observed_by text) RETURNS SETOF record
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT n.name,
            CASE WHEN a.cut_off IS NOT TRUE THEN coalesce(t.state, 'unknown')
                 WHEN n.name = a.node THEN 'degraded'
@@ -1443,7 +1471,7 @@ CREATE VIEW aurora.nodes WITH (security_invoker = true) AS
            aurora.node_uptime(n.name, '30 days') AS uptime_30d,
            (SELECT count(*) FROM aurora.node_transition t
             WHERE t.node = n.name AND t.to_state = 'down' AND t.at > now() - interval '24 hours') AS flaps,
-           n.drained_at IS NOT NULL AS drained, s.clock_skew_seconds, s.drops + s.rejected AS lost_reports, h.observed_by
+           n.drained_at IS NOT NULL AS drained, s.clock_skew_seconds, s.drops::numeric + s.rejected AS lost_reports, h.observed_by
     FROM aurora.node n CROSS JOIN aurora.epoch() e JOIN aurora.seen_from_here() h ON h.node = n.name
     LEFT JOIN aurora.node_status s ON s.node = n.name LEFT JOIN aurora.agent_status() a ON true;
 COMMENT ON VIEW aurora.nodes IS 'The nodes of the mesh and how they are. On a node that is cut off from the lead: as that node has seen itself.';
@@ -1484,11 +1512,11 @@ CREATE FUNCTION aurora.promotion_candidates(OUT rank bigint, OUT name text, OUT 
                                             OUT timeline int, OUT receive_lsn pg_lsn, OUT replay_lsn pg_lsn,
                                             OUT behind_bytes numeric, OUT eligible boolean, OUT reason text)
     RETURNS SETOF record
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH seen AS (
         SELECT n.name, n.role, n.drained_at, h.state, n.name = e.lead AS is_lead,
                CASE WHEN n.name = aurora.own_node() THEN aurora.current_timeline()
-                    ELSE coalesce(p.timeline, s.timeline) END AS timeline,
+                    ELSE coalesce(CASE WHEN p.answered_seconds_ago < 60 THEN p.timeline END, s.timeline) END AS timeline,
                CASE WHEN n.name = aurora.own_node() AND pg_is_in_recovery()
                     THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
                     ELSE greatest(p.receive_lsn, s.receive_lsn) END AS receive_lsn,
@@ -1523,7 +1551,7 @@ $$;
 COMMENT ON FUNCTION aurora.health_rank(aurora.health_state) IS 'From best, 0, to worst, 4.';
 
 CREATE FUNCTION aurora.health_agent() RETURNS SETOF aurora.component_health
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'agent', CASE WHEN a.pid IS NULL OR a.step_seconds_ago > 15 THEN 'down'
                          WHEN a.link NOT IN ('local', 'connected') OR a.last_error IS NOT NULL OR a.listening LIKE 'could not%'
                               THEN 'degraded' ELSE 'up' END::aurora.health_state,
@@ -1540,7 +1568,7 @@ $$;
 COMMENT ON FUNCTION aurora.health_agent() IS 'How this node''s agent is; health() asks.';
 
 CREATE FUNCTION aurora.health_lead() RETURNS SETOF aurora.component_health
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'lead', CASE WHEN aurora.lead_duty() THEN 'up' ELSE 'degraded' END::aurora.health_state, aurora.lead_duty_reason()
     WHERE NOT pg_is_in_recovery()
     UNION ALL
@@ -1550,7 +1578,7 @@ $$;
 COMMENT ON FUNCTION aurora.health_lead() IS 'How the lead is; health() asks.';
 
 CREATE FUNCTION aurora.health_replication() RETURNS SETOF aurora.component_health
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'replication', CASE WHEN a.cut_off THEN 'down' ELSE 'up' END::aurora.health_state,
            CASE WHEN a.cut_off THEN 'nothing has come from the lead for some time' END
     FROM aurora.agent_status() a WHERE pg_is_in_recovery()
@@ -1562,13 +1590,13 @@ $$;
 COMMENT ON FUNCTION aurora.health_replication() IS 'How replication is, to this standby or from this lead; health() asks.';
 
 CREATE FUNCTION aurora.health_nodes() RETURNS SETOF aurora.component_health
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'node ' || h.node, coalesce(h.state, 'unknown'), h.reason FROM aurora.seen_from_here() h
 $$;
 COMMENT ON FUNCTION aurora.health_nodes() IS 'How each node is; health() asks.';
 
 CREATE FUNCTION aurora.health() RETURNS SETOF aurora.component_health
-    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     part regproc;
     found aurora.component_health[] := '{}';
@@ -1625,7 +1653,7 @@ COMMENT ON TABLE aurora.node_service IS 'The services that each node''s agent ch
 COMMENT ON COLUMN aurora.node_service.node IS 'The node whose agent checks it.';
 COMMENT ON COLUMN aurora.node_service.service IS 'Name of the service, a DNS label; also the argument of the node''s own commands.';
 COMMENT ON COLUMN aurora.node_service.kind IS 'How it is checked.';
-COMMENT ON COLUMN aurora.node_service.target IS 'tcp: host:port; http: URL; postgres: conninfo without a password; systemd: unit; command: empty, the node''s aurora.check_command gets the service''s name.';
+COMMENT ON COLUMN aurora.node_service.target IS 'tcp: host:port; http: URL; postgres: conninfo with an address and without a password; systemd: unit; command: empty, the node''s aurora.check_command gets the service''s name.';
 COMMENT ON COLUMN aurora.node_service.expect_status IS 'http: the status wanted; 0 for any below 500.';
 COMMENT ON COLUMN aurora.node_service.check_interval IS 'Time between two checks.';
 COMMENT ON COLUMN aurora.node_service.timeout IS 'How long a check may take.';
@@ -1642,6 +1670,7 @@ CREATE TABLE aurora.node_service_status (
     latency_ms real,
     detail text,
     PRIMARY KEY (node, service),
+    CONSTRAINT node_service_status_detail_check CHECK (length(detail) <= 500),
     FOREIGN KEY (node, service) REFERENCES aurora.node_service ON UPDATE CASCADE ON DELETE CASCADE
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE aurora.node_service_status IS 'How each service was when its node last said so.';
@@ -1662,6 +1691,8 @@ CREATE TABLE aurora.service_hour (
     latency_sum_ms double precision NOT NULL,
     latency_max_ms double precision NOT NULL,
     PRIMARY KEY (node, service, hour),
+    CONSTRAINT service_hour_range_check CHECK (checks BETWEEN 0 AND 1e9 AND failures BETWEEN 0 AND checks
+        AND latency_sum_ms BETWEEN 0 AND 1e12 AND latency_max_ms BETWEEN 0 AND 1e12),
     FOREIGN KEY (node, service) REFERENCES aurora.node_service ON UPDATE CASCADE ON DELETE CASCADE
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE aurora.service_hour IS 'The checks of each service by the hour. Kept for 90 days.';
@@ -1682,7 +1713,8 @@ CREATE TABLE aurora.recovery (
     timed_out boolean NOT NULL,
     duration_ms double precision NOT NULL,
     output text,
-    PRIMARY KEY (node, at, service)
+    PRIMARY KEY (node, at, service),
+    CONSTRAINT recovery_output_check CHECK (length(output) <= 4000)
 );
 COMMENT ON TABLE aurora.recovery IS 'Each run of a node''s recovery command. Kept for 90 days.';
 COMMENT ON COLUMN aurora.recovery.node IS 'The node.';
@@ -1707,8 +1739,8 @@ CREATE FUNCTION aurora.check_target_error(kind aurora.service_kind, target text)
         WHEN 'tcp' THEN CASE WHEN target !~ '^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$' THEN 'host:port is wanted' END
         WHEN 'http' THEN CASE WHEN target !~ '^https?://[^\s/@]+(/\S*)?$' THEN 'a URL that begins with http:// or https://, without a user, is wanted' END
         WHEN 'systemd' THEN CASE WHEN target !~ '^[A-Za-z0-9:_.@\\-]{1,250}$' THEN 'the name of a unit is wanted' END
-        WHEN 'postgres' THEN CASE WHEN target !~ '^\s*((host|hostaddr|port|dbname|user|sslmode|connect_timeout|application_name)=[^\s''\\]*\s*)+$'
-                                  THEN 'a conninfo of host, hostaddr, port, dbname, user and sslmode is wanted; a password belongs into the node''s .pgpass' END
+        WHEN 'postgres' THEN CASE WHEN target !~ '^\s*((host=(/|[0-9.]+(\s|$)|[0-9a-fA-F:]+(\s|$))|hostaddr=|port=|dbname=|user=|sslmode=)[^\s''\\]*\s*)+$'
+                                  THEN 'a conninfo of host, hostaddr, port, dbname, user and sslmode is wanted, the host an address or the folder of a socket; a Postgres that asks for a password is up' END
         ELSE CASE WHEN target <> '' THEN 'none is wanted: the node''s aurora.check_command gets the name of the service' END END
 $$;
 COMMENT ON FUNCTION aurora.check_target_error(aurora.service_kind, text) IS 'What is wrong with the target of a check; null when nothing is.';
@@ -1852,7 +1884,7 @@ COMMENT ON COLUMN aurora.recoveries.duration_ms IS 'How long it ran.';
 COMMENT ON COLUMN aurora.recoveries.output IS 'The end of what it printed.';
 
 CREATE FUNCTION aurora.health_services() RETURNS SETOF aurora.component_health
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT format('service %s on %s', s.service, s.node), s.state, s.detail FROM aurora.node_services s
 $$;
 COMMENT ON FUNCTION aurora.health_services() IS 'How each service is; health() asks.';
@@ -1891,7 +1923,8 @@ CREATE TABLE aurora.api_status (
     reported_by text COLLATE "C",
     reported_at timestamptz NOT NULL,
     since timestamptz NOT NULL,
-    PRIMARY KEY (node, api)
+    PRIMARY KEY (node, api),
+    CONSTRAINT api_status_detail_check CHECK (length(detail) <= 500)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE aurora.api_status IS 'How each API answers on each node, by the last report.';
 COMMENT ON COLUMN aurora.api_status.node IS 'The node.';
@@ -1967,7 +2000,13 @@ BEGIN
     IF body->>'reported_by' = 'agent' AND NOT EXISTS (SELECT FROM aurora.api a WHERE a.api = body->>'api') THEN
         RETURN;
     END IF;
-    INSERT INTO aurora.api (api) VALUES (body->>'api') ON CONFLICT DO NOTHING;
+    IF NOT EXISTS (SELECT FROM aurora.api a WHERE a.api = body->>'api') THEN
+        IF (SELECT count(*) FROM aurora.api) >= 200 THEN
+            RAISE program_limit_exceeded USING
+                MESSAGE = 'there are reports on 200 APIs already', HINT = 'Forget some with aurora.unwatch_api().';
+        END IF;
+        INSERT INTO aurora.api (api) VALUES (body->>'api') ON CONFLICT DO NOTHING;
+    END IF;
     INSERT INTO aurora.api_status AS s (node, api, status, latency_ms, detail, reported_by, reported_at, since)
         VALUES (node, body->>'api', (body->>'status')::aurora.api_state,
                 coalesce((body->>'latency_ms')::real, nullif((body->>'latency_us')::double precision, -1) / 1e3),
@@ -1976,7 +2015,7 @@ BEGIN
             status = excluded.status, latency_ms = excluded.latency_ms, detail = excluded.detail,
             reported_by = excluded.reported_by, reported_at = excluded.reported_at,
             since = CASE WHEN s.status = excluded.status THEN s.since ELSE excluded.since END
-            WHERE s.reported_at <= excluded.reported_at;
+            WHERE s.reported_at <= excluded.reported_at OR s.reported_at > clock_timestamp();
     PERFORM aurora.judge_api(body->>'api');
 END
 $$;
@@ -2013,7 +2052,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.report_connectivity(text, text, double precision, text) IS
-    'Tells the mesh how an API answers on this node: status healthy, degraded or down; latency in milliseconds. On a standby the node''s agent takes it to the lead, the last report for each API. Errors: 22023; 55000 on a standby without the preloaded library.';
+    'Tells the mesh how an API answers on this node: status healthy, degraded or down; latency in milliseconds. On a standby the node''s agent takes it to the lead, the last report for each API. Errors: 22023; 54000 there are 200 APIs already; 55000 on a standby without the preloaded library.';
 
 CREATE VIEW aurora.connectivity WITH (security_invoker = true) AS
     SELECT r.node, r.api, r.status, r.latency_ms, r.detail, r.reported_by, r.reported_at, r.since, a.verdict, a.verdict_since
@@ -2044,7 +2083,7 @@ COMMENT ON COLUMN aurora.connectivity.verdict IS 'How it is for the mesh, by the
 COMMENT ON COLUMN aurora.connectivity.verdict_since IS 'Since when.';
 
 CREATE FUNCTION aurora.health_apis() RETURNS SETOF aurora.component_health
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'api ' || c.api, CASE WHEN max(c.reported_at) < now() - interval '10 minutes' THEN 'unknown'
                                  WHEN bool_and(c.verdict = 'healthy') THEN 'up'
                                  WHEN bool_and(c.verdict = 'down') THEN 'down' ELSE 'degraded' END::aurora.health_state,
@@ -2118,7 +2157,7 @@ GRANT EXECUTE ON FUNCTION aurora.own_node, aurora.agent_status, aurora.local_pee
     aurora.health_lead, aurora.health_replication, aurora.health_nodes, aurora.health_services, aurora.health_apis, aurora.health
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.report_connectivity
-    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_gateway;
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.report_heartbeat TO aurora_node;
 GRANT EXECUTE ON FUNCTION aurora.register_node TO aurora_admin;
 GRANT EXECUTE ON FUNCTION aurora.drain_node, aurora.maintenance, aurora.remove_node, aurora.set_capability, aurora.add_service,
@@ -3807,6 +3846,7 @@ CREATE FUNCTION aurora.duty_definitions(OUT duty text, OUT runs_by text, OUT sch
     VALUES ('apply_settings', 'worker', 'every 5 seconds', 'apply_settings_batch', 'moves items to the cells that changed settings give'),
            ('wake_snoozed', 'worker', 'every minute', 'wake_snoozed', 'ends the snooze of items whose time has come'),
            ('sample_surface', 'worker', 'every 5 minutes', 'sample_surface', 'notes which items are on the surfaces'),
+           ('forget_transitions', 'worker', 'every hour', 'forget_transitions', 'deletes history of nodes and services'),
            ('archive_q4', 'pg_cron', '7 * * * *', 'archive_q4', 'archives what has been in Q4 for 48 hours'),
            ('sweep_cells', 'pg_cron', '23 3 * * *', 'sweep_cells', 'removes emptied cells'),
            ('set_groups_apart', 'pg_cron', '29 3 * * *', 'set_groups_apart', 'gives crowded groups cells of their own'),

@@ -8,7 +8,7 @@ CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS aurora;
 
 BEGIN;
-SELECT plan(43);
+SELECT plan(47);
 
 CREATE TEMPORARY VIEW member AS
     SELECT d.classid, d.objid
@@ -35,10 +35,10 @@ $$;
 
 -- ---- the extension has what it should have, or the queries below would find nothing to complain of ----
 
-SELECT cmp_ok((SELECT count(*) FROM relation WHERE relkind = 'r'), '>=', 17::bigint, 'the extension has its tables');
-SELECT cmp_ok((SELECT count(*) FROM relation WHERE relkind = 'v'), '>=', 4::bigint, 'the extension has its views');
-SELECT cmp_ok((SELECT count(*) FROM relation WHERE relkind = 'S'), '>=', 4::bigint, 'the extension has its sequences');
-SELECT cmp_ok((SELECT count(*) FROM routine), '>=', 60::bigint, 'the extension has its routines');
+SELECT cmp_ok((SELECT count(*) FROM relation WHERE relkind = 'r'), '>=', 31::bigint, 'the extension has its tables');
+SELECT cmp_ok((SELECT count(*) FROM relation WHERE relkind = 'v'), '>=', 10::bigint, 'the extension has its views');
+SELECT cmp_ok((SELECT count(*) FROM relation WHERE relkind = 'S'), '>=', 5::bigint, 'the extension has its sequences');
+SELECT cmp_ok((SELECT count(*) FROM routine), '>=', 130::bigint, 'the extension has its routines');
 SELECT is_empty($$ SELECT c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                    WHERE n.nspname = 'aurora' AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
                      AND c.oid NOT IN (SELECT oid FROM relation) $$,
@@ -114,6 +114,13 @@ SELECT is_empty($$ SELECT p.oid::regprocedure FROM routine p
                      AND (has_function_privilege('aurora_user', p.oid, 'EXECUTE')
                           OR has_function_privilege('aurora_agent', p.oid, 'EXECUTE')) $$,
                 'users and agents may not call what is for administrators, gateways and other functions');
+SELECT is_empty($$ SELECT p.oid::regprocedure, a.grantee::regrole FROM routine p, aclexplode(p.proacl) a
+                   WHERE a.grantee <> p.proowner
+                     AND (p.proname LIKE 'receive\_%' OR p.proname IN ('put_heartbeat', 'beat_lead', 'refuse_double', 'note_double', 'reporting_node', 'put_capability',
+                          'make_node_role', 'change_state', 'close_gap', 'judge_nodes', 'judge_api', 'hand_to_agent')) $$,
+                'no role is granted what writes the registry for its functions');
+SELECT is((SELECT string_agg(a.grantee::regrole::text, ' ') FROM routine p, aclexplode(p.proacl) a WHERE p.proname = 'report_heartbeat' AND a.grantee <> p.proowner),
+          'aurora_node', 'only nodes are granted to report heartbeats');
 SELECT is((SELECT string_agg(rolname, ' ' ORDER BY rolname COLLATE "C") FROM pg_roles
            WHERE rolname IN ('aurora_admin', 'aurora_agent', 'aurora_gateway', 'aurora_monitor', 'aurora_node',
                              'aurora_operator', 'aurora_user')
@@ -142,8 +149,10 @@ SELECT is_empty($$ SELECT i.indexrelid::regclass, a.attname
                 'every text key in an index is COLLATE "C"');
 SELECT is_empty($$ SELECT r.oid::regclass FROM relation r
                    WHERE r.relkind = 'r' AND r.relname NOT IN ('duty_run', 'item_cell')
+                     AND r.relname NOT IN ('lead_epoch', 'lead_heartbeat', 'node', 'node_status', 'node_state', 'node_transition', 'node_capability',
+                                           'node_probe', 'node_service', 'node_service_status', 'service_hour', 'recovery', 'api', 'api_status')
                      AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = r.oid AND a.attname = 'company_id') $$,
-                'every table of a tenant carries the company; a cell has its owner''s number over all companies');
+                'every table of a tenant carries the company; the mesh belongs to none, and a cell has its owner''s number over all companies');
 
 -- ---- what the library knows by heart ----
 
@@ -156,6 +165,9 @@ SELECT is(pg_temp.error_of($$ SELECT aurora.quadrant('Q5') $$),
           '22023 | there is no quadrant "Q5" | There are '
           || array_to_string(enum_range(NULL::aurora.item_quadrant), ', ') || '.',
           'quadrants are the same in C and in SQL');
+SELECT is(enum_range(NULL::aurora.health_state)::text[], '{up,degraded,down,unknown,maintenance}', 'how something is is told with the words of registry_names.h');
+SELECT is(enum_range(NULL::aurora.service_kind)::text[] || enum_range(NULL::aurora.api_state)::text[], '{tcp,http,postgres,systemd,command,healthy,degraded,down}',
+          'so are the kinds of services, and how APIs answer');
 SELECT is(enum_range(NULL::aurora.item_state)::text[], '{open,done,dismissed,delegated,archived}', 'the states are these');
 
 CREATE FUNCTION pg_temp.columns_of(relation regclass) RETURNS text LANGUAGE sql AS $$

@@ -14,8 +14,7 @@ SET datestyle = 'ISO';
 CREATE EXTENSION pgtap;
 CREATE EXTENSION aurora;
 
-BEGIN;
-SELECT plan(113);
+SELECT plan(107);
 
 CREATE FUNCTION pg_temp.rows_of(query text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -92,13 +91,13 @@ $$;
 CREATE TEMPORARY TABLE judged AS
     SELECT e, j.state::text AS state, j.reason, pg_temp.state_by_the_book(e, 2) AS expected
     FROM enum_range(NULL::aurora.health_state) states, unnest(states) state, (VALUES (false), (true)) l (is_lead),
-         (VALUES (0::float8), (5.999), (6), (9.999), (10), (1e6)) s (silent_s), unnest(ARRAY[0, 1, 2, 1000]) in_row,
+         (VALUES (0::float8), (5.999), (6), (9.999), (10), (1e6)) s (silent_s), unnest(ARRAY[0, 1, 2]) in_row,
          (VALUES (0, 0), (1, 0), (0, 1), (1, 1), (1, 2), (2, 1)) p (failed, answered), (VALUES (0), (1), (3)) q (to_ask),
          (VALUES (false, false), (true, false), (false, true)) o (lead_failed, lead_answered),
          (VALUES (false), (true)) v (vanished), (VALUES (false, NULL), (true, NULL), (false, 'it limps'), (true, 'it limps')) f (flapping, trouble),
          LATERAL (SELECT ROW(state, is_lead, false, true, silent_s, in_row, failed, answered, to_ask, lead_failed, lead_answered, vanished, flapping, trouble)::aurora.node_evidence AS e) x,
          LATERAL aurora.judge_evidence(x.e, 2) j;
-SELECT cmp_ok((SELECT count(*) FROM judged), '>', 100000::bigint, 'every pair of what can be known of a node is tried, and its bounds');
+SELECT cmp_ok((SELECT count(*) FROM judged), '>', 50000::bigint, 'every pair of what can be known of a node is tried, and its bounds');
 SELECT is_empty('SELECT e, state, expected FROM judged WHERE state IS DISTINCT FROM expected LIMIT 5', 'nodes are judged by the book');
 SELECT is_empty($$ SELECT e, state FROM judged WHERE state IS DISTINCT FROM (e).state::text AND state <> 'up' AND reason IS NULL LIMIT 5 $$,
                 'a change has a reason, but for the one that all is well');
@@ -122,14 +121,14 @@ $$;
 -- A heartbeat of a node, as its agent sends them every two seconds.
 CREATE FUNCTION pg_temp.beat(nodes text, second numeric, changes jsonb DEFAULT '{}') RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    node text;
+    of_node text;
     lead boolean;
 BEGIN
-    FOREACH node IN ARRAY string_to_array(nodes, ' ') LOOP
-        lead := node = aurora.own_node();
+    FOREACH of_node IN ARRAY string_to_array(nodes, ' ') LOOP
+        lead := of_node = aurora.own_node();
         INSERT INTO aurora.node_status AS s (node, instance, heartbeat_at, is_lead, timeline, receive_lsn, replay_lsn, lag_bytes, lag_seconds,
                 wal_receiver, version, postgres_version, started_at, agent_port, clock_skew_seconds, drops, last_batch)
-            VALUES (node, 'first', pg_temp.at(second), lead, 1, '0/0', '0/0', 0, 0, CASE WHEN NOT lead THEN 'streaming' END, '1.0', '15.1',
+            VALUES (of_node, 'first', pg_temp.at(second), lead, 1, '0/0', '0/0', 0, 0, CASE WHEN NOT lead THEN 'streaming' END, '1.0', '15.1',
                     pg_temp.at(0), 9998, 0, 0, 0)
             ON CONFLICT ON CONSTRAINT node_status_pkey DO UPDATE SET heartbeat_at = excluded.heartbeat_at,
                 heartbeats_in_row = CASE WHEN s.heartbeat_at > excluded.heartbeat_at - interval '4 seconds' THEN s.heartbeats_in_row + 1 ELSE 1 END,
@@ -137,7 +136,7 @@ BEGIN
         UPDATE aurora.node_status s SET lag_seconds = coalesce((changes ->> 'lag')::real, s.lag_seconds), wal_receiver = coalesce(changes ->> 'wal_receiver', s.wal_receiver),
                 clock_skew_seconds = coalesce((changes ->> 'skew')::real, s.clock_skew_seconds), version = coalesce(changes ->> 'version', s.version),
                 is_lead = coalesce((changes ->> 'is_lead')::boolean, s.is_lead)
-            WHERE s.node = beat.node;
+            WHERE s.node = of_node;
     END LOOP;
 END
 $$;
@@ -265,8 +264,8 @@ SELECT pg_temp.mesh('a b c d') AS ignored \gset
 SELECT pg_temp.live('d', 4, 8), pg_temp.probe('d', 'a', 8, 1), pg_temp.probe('d', 'b', 8, 1), pg_temp.probe('d', 'c', 8, 1) \gset ignored_
 SELECT is(pg_temp.live('d', 9, 9), 'a unknown, b unknown, c unknown, d up', 'when three of four fall silent at once nobody is declared down');
 SELECT is(pg_temp.reason('a'), 'most nodes fell silent at once: the lead may be the one that is cut off', 'since it may be the lead that is cut off');
-SELECT is(pg_temp.live('d', 10, 300), 'a unknown, b unknown, c unknown, d up', 'and that lasts');
-SELECT is(pg_temp.live('a b c d', 301, 305), 'a up, b up, c up, d up', 'until they are back');
+SELECT is(pg_temp.live('d', 10, 60), 'a unknown, b unknown, c unknown, d up', 'and that lasts');
+SELECT is(pg_temp.live('a b c d', 61, 65), 'a up, b up, c up, d up', 'until they are back');
 SELECT is((SELECT count(*) FROM aurora.node_transition WHERE to_state = 'down'), 0::bigint, 'none of which counts as down');
 
 SELECT pg_temp.mesh('a b c d e f') AS ignored \gset
@@ -330,21 +329,21 @@ SELECT is(pg_temp.live('a', 492, 500), 'a up', 'without another time');
 -- ---- maintenance ----
 
 SELECT pg_temp.mesh('a b') AS ignored \gset
-UPDATE aurora.node SET maintenance_until = pg_temp.at(100) WHERE name = 'a';
-SELECT is(pg_temp.live('b', 4, 99), 'a maintenance, b up', 'in maintenance a node may be silent');
+UPDATE aurora.node SET maintenance_until = pg_temp.at(30) WHERE name = 'a';
+SELECT is(pg_temp.live('b', 4, 29), 'a maintenance, b up', 'in maintenance a node may be silent');
 SELECT is(pg_temp.history('a', 3), '4s maintenance', 'without a word');
-SELECT is(pg_temp.live('b', 100, 101), 'a down, b up', 'when that has ended it is judged again');
+SELECT is(pg_temp.live('b', 30, 31), 'a down, b up', 'when that has ended it is judged again');
 SELECT pg_temp.mesh('a b') AS ignored \gset
-UPDATE aurora.node SET maintenance_until = pg_temp.at(100) WHERE name = 'a';
-SELECT is(pg_temp.live('a b', 4, 99), 'a maintenance, b up', 'also one that is well is in maintenance');
-SELECT is(pg_temp.live('a b', 100, 100), 'a up, b up', 'and up at once when that has ended');
+UPDATE aurora.node SET maintenance_until = pg_temp.at(30) WHERE name = 'a';
+SELECT is(pg_temp.live('a b', 4, 29), 'a maintenance, b up', 'also one that is well is in maintenance');
+SELECT is(pg_temp.live('a b', 30, 30), 'a up, b up', 'and up at once when that has ended');
 
 -- ---- when no lead has watched ----
 
 SELECT pg_temp.mesh('a b c') AS ignored \gset
 SELECT pg_temp.live('b c', 4, 7), pg_temp.probe('b', 'a', 7, 1), pg_temp.judge(8) \gset ignored_
 SELECT aurora.judge_nodes(pg_temp.at(18)) AS ignored \gset
-SELECT isnt(pg_temp.show(), 'a down, b unknown, c unknown', 'ten seconds without a look are no gap');
+SELECT is_empty($$ SELECT FROM aurora.node_transition WHERE to_state = 'unknown' AND from_state IS NOT NULL $$, 'ten seconds without a look are no gap');
 SELECT pg_temp.mesh('a b c') AS ignored \gset
 SELECT pg_temp.live('b c', 4, 7), pg_temp.probe('b', 'a', 7, 1), pg_temp.judge(8) \gset ignored_
 SELECT aurora.judge_nodes(pg_temp.at(1000)) AS ignored \gset
@@ -357,35 +356,40 @@ SELECT is((SELECT state::text FROM aurora.node_state WHERE node = aurora.own_nod
 SELECT pg_temp.probe('b', 'c', 1005.5, 1) AS ignored \gset
 SELECT is(pg_temp.judge(1006), 'a down, b up, c down', 'who does not is judged after three heartbeats'' time');
 SELECT pg_temp.mesh('a b') AS ignored \gset
-SELECT pg_temp.live('a b', 4, 100) AS ignored \gset
-SELECT aurora.judge_nodes(pg_temp.at(99.9)) AS ignored \gset
+SELECT pg_temp.live('a b', 4, 30) AS ignored \gset
+SELECT aurora.judge_nodes(pg_temp.at(29.9)) AS ignored \gset
 SELECT is(pg_temp.show(), 'a up, b up', 'a clock that steps back by a moment is no gap');
-SELECT aurora.judge_nodes(pg_temp.at(50)) AS ignored \gset
-SELECT is(pg_temp.live('a b', 52, 60), 'a up, b up', 'and one that steps back by much is survived');
+SELECT aurora.judge_nodes(pg_temp.at(12)) AS ignored \gset
+SELECT is(pg_temp.live('a b', 14, 20), 'a up, b up', 'and one that steps back by much is survived');
 
 -- ---- uptime, against a slow version ----
 
--- Each second of the span counts for the state that was in force at its middle.
-CREATE FUNCTION pg_temp.slow_uptime(of_node text, span interval, at timestamptz) RETURNS numeric LANGUAGE sql AS $$
-    SELECT round(100.0 * count(*) FILTER (WHERE s.state IN ('up', 'degraded')) / nullif(count(*) FILTER (WHERE s.state IN ('up', 'degraded', 'down')), 0), 3)
-    FROM generate_series(at - span, at - interval '1 second', '1 second') second,
-         LATERAL (SELECT t.to_state::text AS state FROM aurora.node_transition t WHERE t.node = of_node AND t.at <= second + interval '0.5 seconds'
-                  ORDER BY t.at DESC, t.transition_id DESC LIMIT 1) s
-$$;
 SELECT pg_temp.mesh('a b') AS ignored \gset
 DELETE FROM aurora.node_transition;
 SELECT setseed(0.4) AS ignored \gset
-INSERT INTO aurora.node (name) SELECT 'r' || i FROM generate_series(1, 60) i;
+INSERT INTO aurora.node (name) SELECT 'r' || i FROM generate_series(1, 40) i;
 -- Some change every few seconds, some hardly ever, some at the same time twice.
 INSERT INTO aurora.node_transition (node, at, to_state)
     SELECT 'r' || i, pg_temp.at(floor(random() * 1200)::numeric), (enum_range(NULL::aurora.health_state))[1 + floor(random() * 5)]
-    FROM generate_series(1, 60) i, generate_series(1, i % 20) j;
+    FROM generate_series(1, 40) i, generate_series(1, i % 20) j;
+-- The state that was in force in the middle of each second.
+CREATE TEMPORARY TABLE lived AS
+    SELECT n.name, second, s.state
+    FROM aurora.node n, generate_series(0, 1499) second,
+         LATERAL (SELECT t.to_state::text AS state FROM aurora.node_transition t WHERE t.node = n.name AND t.at <= pg_temp.at(second + 0.5)
+                  ORDER BY t.at DESC, t.transition_id DESC LIMIT 1) s
+    WHERE n.name LIKE 'r%';
+CREATE INDEX ON lived (name, second);
+CREATE FUNCTION pg_temp.slow_uptime(of_node text, first int, last int) RETURNS numeric LANGUAGE sql AS $$
+    SELECT round(100.0 * count(*) FILTER (WHERE l.state IN ('up', 'degraded')) / nullif(count(*) FILTER (WHERE l.state IN ('up', 'degraded', 'down')), 0), 3)
+    FROM lived l WHERE l.name = of_node AND l.second BETWEEN first AND last
+$$;
 CREATE TEMPORARY TABLE uptime AS
     SELECT n.name, span, second, aurora.node_uptime(n.name, make_interval(secs => span), pg_temp.at(second)) AS uptime,
-           pg_temp.slow_uptime(n.name, make_interval(secs => span), pg_temp.at(second)) AS expected
+           pg_temp.slow_uptime(n.name, second - span, second - 1) AS expected
     FROM aurora.node n, unnest(ARRAY[1, 10, 300, 2000]) span, unnest(ARRAY[0, 1, 600, 601, 1200, 1500]) second WHERE n.name LIKE 'r%';
 SELECT is_empty('SELECT * FROM uptime WHERE uptime IS DISTINCT FROM expected LIMIT 5', 'uptime is what counting second by second gives');
-SELECT cmp_ok((SELECT count(DISTINCT uptime) FROM uptime), '>', 200::bigint, 'of many sorts');
+SELECT cmp_ok((SELECT count(DISTINCT uptime) FROM uptime), '>', 50::bigint, 'of many sorts');
 SELECT is(aurora.node_uptime('nobody', '1 day', now()), NULL, 'who has no history has no uptime');
 SELECT is(aurora.node_uptime('r19', '0', pg_temp.at(600)), NULL, 'nor has a span of nothing');
 INSERT INTO aurora.node_transition (node, at, to_state) VALUES ('a', now() - interval '100 days', 'up'),
@@ -450,7 +454,6 @@ SELECT is(pg_temp.rows_of('SELECT s.state, aurora.health_rank(s.state) FROM unne
           '(up,0) (maintenance,1) (unknown,2) (degraded,3) (down,4)', 'from best to worst');
 
 SELECT * FROM finish();
-ROLLBACK;
 \connect :regress
 SET client_min_messages = warning;
 DROP DATABASE regress_registry_health;

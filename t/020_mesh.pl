@@ -49,8 +49,23 @@ sub shows
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     my $expected = join(', ', map { "$_ $states->{$_}" } sort keys %$states);
 
-    return becomes_true($node,
-        "SELECT string_agg(name || ' ' || state, ', ' ORDER BY name COLLATE \"C\") = '$expected' FROM aurora.nodes", $name);
+    return becomes_true($node, "SELECT string_agg(name || ' ' || state, ', ' ORDER BY name COLLATE \"C\") = '$expected'
+                                FROM aurora.nodes", $name);
+}
+
+# Counts the heartbeats that the lead writes, until some are due. A probe that a peer is asked for may
+# bring some more, hence the factor.
+sub beats_as_set
+{
+    my ($node, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my ($beat, $at) = split(/\|/, sql($node, 'SELECT beat, at FROM aurora.lead_heartbeat'));
+
+    becomes_true($node, "SELECT at >= timestamptz '$at' + interval '3 s' FROM aurora.lead_heartbeat",
+        'heartbeats go on');
+    return is(sql($node, "SELECT format('%s beats instead of %s', beat - $beat, due)
+                          FROM aurora.lead_heartbeat, round(extract(epoch FROM at - timestamptz '$at') / 0.5) due
+                          WHERE beat - $beat > 4 * due"), '', $name);
 }
 
 # What a client on a node gets to hear that connects to the lead; $option replaces what the node's
@@ -58,7 +73,8 @@ sub shows
 sub refusal
 {
     my ($node, %option) = @_;
-    my ($out, $err) = run_command([ on_node($node->name), 'psql', '--no-psqlrc', '--no-password', '--command', 'SELECT 1',
+    my ($out, $err) = run_command([ on_node($node->name), 'psql', '--no-psqlrc', '--no-password',
+        '--command', 'SELECT 1',
         $node->conninfo([$aurora], dbname => 'aurora', user => $node->login, %option) ]);
 
     return $err;
@@ -68,7 +84,8 @@ sub refusal
 
 start_lead($aurora);
 $aurora->safe_psql('postgres', 'CREATE DATABASE aurora');
-my $register = join('', map { "SELECT aurora.register_node('" . $_->name . "', address => '" . $_->address . "');\n" } @nodes);
+my $register = join("\n",
+    map { "SELECT aurora.register_node('" . $_->name . "', address => '" . $_->address . "');" } @nodes);
 
 sql($aurora, <<'SQL');
 CREATE EXTENSION aurora;
@@ -84,6 +101,8 @@ shows($aurora, { aurora => 'up', vengeance => 'unknown', robbiebook1 => 'unknown
 add_standby($aurora, $_) for @standbys;
 streams_from($aurora, \@standbys, 'three standbys stream over the mesh');
 shows($aurora, \%all_up, 'they are up as soon as they report; one had not been registered at all');
+is(sql($_, "SELECT listening ~ '^off: .* no address' FROM aurora.agent_status()"), 't',
+    $_->name . ' says that it cannot be probed as long as nobody gave its address') for @nodes;
 sql($aurora, $register);
 
 for my $node (@standbys)
@@ -95,22 +114,23 @@ for my $node (@standbys)
     unlike($err, qr/ERROR/, "and is no error");
 }
 
+my $addresses = join(', ', map { $_->name . ' ' . $_->address } sort { $a->name cmp $b->name } @nodes);
+
 for my $node (@nodes)
 {
     my $name = $node->name;
 
     shows($node, \%all_up, "$name shows all nodes as up");
-    becomes_true($node, "SELECT string_agg(name || ' ' || host(address), ', ' ORDER BY name COLLATE \"C\") = '"
-          . join(', ', map { $_->name . ' ' . $_->address } sort { $a->name cmp $b->name } @nodes) . "' FROM aurora.nodes",
-        "$name shows their addresses");
+    becomes_true($node, "SELECT string_agg(name || ' ' || host(address), ', ' ORDER BY name COLLATE \"C\")
+                         = '$addresses' FROM aurora.nodes", "$name shows their addresses");
     becomes_true($node, "SELECT string_agg(name || ' ' || role, ', ' ORDER BY name COLLATE \"C\")
                          = 'aurora lead, robbiebook1 edge, runpod-tx backup, vengeance compute' FROM aurora.nodes",
         "$name shows their roles; the one that nobody registered is a backup");
     becomes_true($node, "SELECT bool_and(lag_bytes IS NOT NULL AND lag_seconds < 5 AND timeline = 1
                                          AND postgres_version IS NOT NULL AND last_heartbeat IS NOT NULL)
                          FROM aurora.nodes WHERE role <> 'lead'", "$name shows the lag of the standbys");
-    becomes_true($node, 'SELECT count(DISTINCT (from_node, to_node)) = 12 AND bool_and(rtt_ms > 0) FROM aurora.topology',
-        "$name shows the round-trip time from each node to each other one");
+    becomes_true($node, 'SELECT count(DISTINCT (from_node, to_node)) = 12 AND bool_and(rtt_ms > 0)
+                         FROM aurora.topology', "$name shows the round-trip time from each node to each other one");
 }
 
 # ---- nobody else comes ----
@@ -132,7 +152,8 @@ my $told = PostgreSQL::Test::Utils::tempdir() . '/told';
 open(my $listener, '|-', 'psql', '--no-psqlrc', '--quiet', '--output', $told, $aurora->connstr('aurora')) or die $!;
 $listener->autoflush(1);
 print $listener "LISTEN aurora_node;\n";
-$aurora->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ '^LISTEN' AND state = 'idle'");
+$aurora->poll_query_until('postgres',
+    "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ '^LISTEN' AND state = 'idle'");
 
 $robbie->cut_off;
 shows($aurora, { %all_up, robbiebook1 => 'down' }, 'a standby that is cut off is down on the lead');
@@ -142,10 +163,11 @@ my $arrived = "SELECT count(*) = 1 FROM aurora.item WHERE title = 'while robbieb
 SKIP:
 {
     skip('without tunnels the node is not merely cut off', 4) unless has_tunnels();
-    is(sql($robbie, 'SELECT count(*) FROM aurora.surface(10)'), '10', 'the standby that is cut off still has its surface');
+    is(sql($robbie, 'SELECT count(*) FROM aurora.surface(10)'), '10', 'the standby still has its surface');
     is(sql($robbie, $arrived), 'f', 'as it was when it was cut off');
-    becomes_true($robbie, "SELECT state <> 'up' FROM aurora.nodes WHERE name = 'aurora'", 'it does not show the lead as up');
-    becomes_true($robbie, "SELECT link <> 'connected' FROM aurora.agent_status()", 'its agent says that it has no link');
+    becomes_true($robbie, "SELECT state <> 'up' FROM aurora.nodes WHERE name = 'aurora'",
+        'it does not show the lead as up');
+    becomes_true($robbie, "SELECT link <> 'connected' FROM aurora.agent_status()", 'and its agent has no link');
 }
 
 $robbie->reconnect;
@@ -181,15 +203,14 @@ SKIP:
 
 my $log_out = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename LIKE 'aurora_node_%'";
 
-sql($aurora, "SELECT aurora.register_node('vengeance', 'compute');
-SELECT aurora.register_node('robbiebook1', 'edge');
-ALTER ROLE aurora_node_vengeance PASSWORD 'another'");
+sql($aurora, "ALTER ROLE aurora_node_vengeance PASSWORD 'another'");
 sql($aurora, $log_out);
 becomes_true($vengeance, "SELECT last_error LIKE '%password authentication failed%' FROM aurora.agent_status()",
     'an agent whose password is wrong says so');
 is(sql($vengeance, "SELECT agent_status::text LIKE '%of vengeance%' FROM aurora.agent_status()"), 'f',
     'but not which one it has');
 shows($aurora, { %all_up, vengeance => 'degraded' }, 'its node is degraded, since its peers still hear it');
+beats_as_set($aurora, 'that it is probed all the time lets nobody report more often');
 $vengeance->set_password('aurora_node_vengeance', 'another');
 becomes_true($vengeance, "SELECT link = 'connected' FROM aurora.agent_status()", 'with the right password it is back');
 shows($aurora, \%all_up, 'and its node is up');
@@ -202,9 +223,10 @@ $vengeance->set_password('aurora_node_runpod-tx', 'of runpod-tx');
 $vengeance->start;
 becomes_true($vengeance, "SELECT last_rejection LIKE '%runpod-tx%' FROM aurora.agent_status()",
     'a second node of the same name is rejected and says so');
-becomes_true($aurora, "SELECT state = 'degraded' AND reason ~ 'another machine' FROM aurora.nodes WHERE name = 'runpod-tx'",
-    'the first one is degraded, and the reason tells why');
-is(sql($aurora, "SELECT host(address) FROM aurora.node WHERE name = 'runpod-tx'"), $runpod->address, 'but keeps its place');
+becomes_true($aurora, "SELECT state = 'degraded' AND reason ~ 'another machine' FROM aurora.nodes
+                       WHERE name = 'runpod-tx'", 'the first one is degraded, and the reason tells why');
+is(sql($aurora, "SELECT host(address) FROM aurora.node WHERE name = 'runpod-tx'"), $runpod->address,
+    'but keeps its place');
 
 my $mark = -s $vengeance->logfile;
 $vengeance->stop;
@@ -218,6 +240,18 @@ $vengeance->set_password('aurora_node_vengeance', 'another');
 $vengeance->start;
 shows($aurora, \%all_up, 'with its own name it is back, and all nodes are up');
 
+# ---- the lead is restarted ----
+
+my $epoch = sql($aurora, 'SELECT id FROM aurora.epoch()');
+my $downs = "SELECT count(*) FROM aurora.node_transitions WHERE to_state = 'down'";
+my $before = sql($aurora, $downs);
+$aurora->restart;
+becomes_true($aurora, 'SELECT aurora.lead_duty()', 'a lead that was restarted is on duty again');
+becomes_true($aurora, "SELECT bool_and(state = 'up' AND last_heartbeat > pg_postmaster_start_time()) FROM aurora.nodes",
+    'and all nodes report to it');
+is(sql($aurora, 'SELECT id FROM aurora.epoch()'), $epoch, 'in the same epoch');
+is(sql($aurora, $downs), $before, 'and no node was taken to be down');
+
 # ---- the lead is gone ----
 
 # vengeance misses what the lead has committed last, and must not be the next lead.
@@ -226,7 +260,6 @@ $vengeance->cut_off($aurora);
 streams_from($aurora, [ $runpod, $robbie ], 'the lead lost one of them');
 sql($aurora, "SELECT aurora.add_item('the last one of the old lead', amount => 91000)");
 $aurora->wait_for_catchup($_->name, 'replay') for $runpod, $robbie;
-my $epoch = sql($aurora, 'SELECT id FROM aurora.epoch()');
 $aurora->cut_off;
 $vengeance->reconnect($aurora);
 
@@ -239,7 +272,7 @@ for my $node (@standbys)
     is(sql($node, 'SELECT count(*) FROM aurora.surface(10)'), '10', "$name still has its surface");
     shows($node, { %all_up, aurora => 'down', $name => 'degraded' },
         "$name shows the lead as down, its peers as up, and itself as cut off");
-    isnt(sql($node, "SELECT state FROM aurora.health() WHERE component = 'verdict'"), 'up', "its health is not what it was");
+    isnt(sql($node, "SELECT state FROM aurora.health() WHERE component = 'verdict'"), 'up', 'its health is impaired');
     is(sql($node, 'SELECT aurora.lead_duty()'), 'f', 'and the duty of the lead is not its own');
 }
 SKIP:
@@ -277,9 +310,12 @@ becomes_true($_, "SELECT count(*) = 2 FROM aurora.item WHERE title ~ ' one of th
 # ---- the old lead comes back ----
 
 $aurora->reconnect;
-becomes_true($aurora, 'SELECT NOT aurora.lead_duty()', 'an old lead that comes back hears of the new one, and is fenced');
-becomes_true($aurora, "SELECT fenced AND fence_reason <> '' FROM aurora.agent_status()", 'its agent says why');
-becomes_true($aurora, "SELECT bool_or(reason ~* 'fenced|epoch|timeline') FROM aurora.health()", 'and so does its health');
+becomes_true($aurora, 'SELECT NOT aurora.lead_duty()',
+    'an old lead that comes back hears of the new one, and is fenced');
+becomes_true($aurora, "SELECT off_duty ~ 'fenced: node .* has an epoch of timeline 2' FROM aurora.agent_status()",
+    'its agent says why');
+becomes_true($aurora, "SELECT bool_or(component = 'lead' AND reason ~ 'fenced') FROM aurora.health()",
+    'and so does its health');
 is(sql($lead, 'SELECT aurora.lead_duty()'), 't', 'the new lead keeps its duty');
 
 # The old lead is the first one that agents ask, and still takes writes.
@@ -287,6 +323,7 @@ sql($lead, $log_out);
 my $asked = sql($lead, 'SELECT now()');
 becomes_true($lead, "SELECT count(*) = 3 AND bool_and(state = 'up' AND last_heartbeat > '$asked')
                      FROM aurora.nodes WHERE name <> 'aurora'", 'agents that look for the lead find the new one');
+beats_as_set($lead, 'the old one, which answers probes but does not report, lets nobody else report more often');
 
 $aurora->stop;
 $aurora->rewind($lead);
@@ -295,7 +332,22 @@ streams_from($lead, [ $aurora, @followers ], 'once rewound, it is a standby of t
 shows($_, \%all_up, $_->name . ' shows all nodes as up again') for @nodes;
 is(sql($aurora, "SELECT count(*) FROM aurora.item WHERE title = 'written aside'"), '0', 'what it wrote aside is gone');
 is(sql($aurora, 'SELECT aurora.lead_duty()'), 'f', 'it does not have the duty of the lead');
-is(sql($aurora, 'SELECT fenced FROM aurora.agent_status()'), 'f', 'it is no longer fenced');
-is(sql($aurora, 'SELECT id FROM aurora.epoch()'), sql($lead, 'SELECT id FROM aurora.epoch()'), 'it is in the epoch of the new lead');
+is(sql($aurora, "SELECT off_duty ~ 'fenced' FROM aurora.agent_status()"), 'f', 'it is no longer fenced');
+is(sql($aurora, 'SELECT id FROM aurora.epoch()'), sql($lead, 'SELECT id FROM aurora.epoch()'),
+    'it is in the epoch of the new lead');
+
+# ---- a synchronous standby is missing ----
+
+$lead->configure(synchronous_standby_names => 'ANY 4 (*)');
+$lead->reload;
+becomes_true($lead, 'SELECT NOT aurora.lead_duty()',
+    'a lead that asks for more synchronous standbys than it has is off duty');
+becomes_true($lead, "SELECT bool_or(component = 'lead' AND reason ~ 'synchronous_standby_names')
+                     FROM aurora.health()", 'and its health says why');
+beats_as_set($lead, 'but its agent waits for none of them');
+shows($_, \%all_up, $_->name . ' shows all nodes as up') for @nodes;
+$lead->configure(synchronous_standby_names => 'ANY 1 (*)');
+$lead->reload;
+becomes_true($lead, 'SELECT aurora.lead_duty()', 'it is on duty again when there are enough');
 
 done_testing();

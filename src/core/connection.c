@@ -48,6 +48,7 @@ static void
 fail(AuroraConnection *connection, const char *message)
 {
 	aurora_one_line(connection->error, AURORA_ERROR_SIZE, message);
+	connection->needs_password = PQconnectionNeedsPassword(connection->conn) != 0;
 	aurora_connection_close(connection);
 	PQclear(connection->result);
 	connection->result = NULL;

@@ -26,6 +26,7 @@ typedef struct AuroraConnection
 	int fd; /* watched; -1 when none */
 	int64 deadline_us;
 	PGresult *result;			   /* the answer, while "changed" is called */
+	bool needs_password;		   /* it was refused for want of one */
 	char error[AURORA_ERROR_SIZE]; /* why it is closed; empty when asked to */
 	void (*changed)(void *owner);
 	void *owner;

@@ -62,8 +62,11 @@ extern int aurora_epoch_compare(const AuroraEpoch *a, const AuroraEpoch *b);
 extern void aurora_epoch_set_own(const AuroraEpoch *epoch);
 extern AuroraEpoch aurora_epoch_own(void);
 
-/* A node told of its epoch; and is this one at least as new as all that is known. */
-extern void aurora_epoch_heard(const AuroraEpoch *epoch, const char *from);
+/* The newest epoch that peers have answered with, and who; that of the lead that took a report. */
+extern void aurora_epoch_set_newest(const AuroraEpoch *epoch, const char *from);
+extern void aurora_epoch_reported_to(const AuroraEpoch *epoch);
+
+/* Is this epoch at least as new as all that is known. */
 extern bool aurora_epoch_is_current(const AuroraEpoch *epoch);
 
 /* ---- catalog.c ---- */
@@ -118,7 +121,6 @@ extern bool aurora_process_is_wanted(Oid database);
 /* Waits for the latch or the time, and serves what signals ask for. */
 extern void aurora_process_wait(long timeout_ms);
 extern void aurora_process_serve_signals(void);
-extern void aurora_process_wake(AuroraProcess which);
 extern bool aurora_process_runs(AuroraProcess which, int *pid, uint32 *starts);
 
 /* ---- utility.c ---- */

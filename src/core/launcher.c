@@ -17,7 +17,9 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -30,6 +32,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
 #define TURN_MS 500		/* a promotion is noticed within this */
@@ -54,7 +57,6 @@ typedef struct Slot
 	pid_t pid; /* 0 when none runs */
 	Oid database;
 	uint32 starts;
-	PGPROC *process;
 } Slot;
 
 /* Shared by all processes; guarded by the lock. */
@@ -81,6 +83,33 @@ set_up_state(void *memory)
 
 /* ---- commands on the database ---- */
 
+/*
+ * Ends what agents of other nodes have open in the database; they come back by themselves.
+ */
+static void
+end_links(Oid database)
+{
+	char *sql = psprintf("SELECT pg_catalog.pg_terminate_backend(a.pid) "
+						 "FROM pg_catalog.pg_stat_activity a "
+						 "JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid "
+						 "JOIN pg_catalog.pg_roles g ON g.rolname = 'aurora_node' "
+						 "WHERE a.datid = %u AND NOT r.rolsuper "
+						 "AND pg_catalog.pg_has_role(r.oid, g.oid, 'MEMBER')",
+						 database);
+	Oid user;
+	int context;
+
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, context | SECURITY_LOCAL_USERID_CHANGE);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	if (SPI_execute(sql, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "the nodes' connections could not be ended");
+	SPI_finish();
+	PopActiveSnapshot();
+	SetUserIdAndSecContext(user, context);
+}
+
 void
 aurora_launcher_hold(const char *database)
 {
@@ -94,6 +123,7 @@ aurora_launcher_hold(const char *database)
 		if (state->slots[i].pid != 0 && state->slots[i].database == oid)
 			kill(state->slots[i].pid, SIGTERM);
 	LWLockRelease(state->lock);
+	end_links(oid);
 }
 
 void
@@ -144,7 +174,6 @@ leave_slot(int code, Datum which)
 	{
 		slot->pid = 0;
 		slot->database = InvalidOid;
-		slot->process = NULL;
 	}
 	LWLockRelease(state->lock);
 }
@@ -161,7 +190,6 @@ enter_slot(AuroraProcess which, Oid database)
 	{
 		slot->pid = MyProcPid;
 		slot->database = database;
-		slot->process = MyProc;
 		slot->starts++;
 	}
 	LWLockRelease(state->lock);
@@ -190,15 +218,6 @@ aurora_process_is_wanted(Oid database)
 	configured = get_database_oid(database_name, true);
 	CommitTransactionCommand();
 	return configured == database;
-}
-
-void
-aurora_process_wake(AuroraProcess which)
-{
-	LWLockAcquire(state->lock, LW_SHARED);
-	if (state->slots[which].process)
-		SetLatch(&state->slots[which].process->procLatch);
-	LWLockRelease(state->lock);
 }
 
 bool

@@ -18,15 +18,17 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
-#define ASK_PEERS_MS 5000 /* a lead whose agent does not run takes up its duties after this */
+#define ASK_PEERS_US 5000000L /* a lead whose agent does not run takes up its duties after this */
 
 /* Shared by all processes; guarded by the lock. */
 typedef struct LeadState
 {
 	LWLock *lock;
+	int64 began_us;	  /* when the shared memory was made */
 	bool asked_peers; /* the agent knows whether a newer epoch is about */
 	AuroraEpoch own;
-	AuroraEpoch newest;
+	AuroraEpoch reported_to; /* of the lead that took this node's last report */
+	AuroraEpoch newest;		 /* of what the present peers have answered */
 	char newest_from[AURORA_NODE_NAME_SIZE];
 } LeadState;
 
@@ -116,14 +118,19 @@ aurora_epoch_own(void)
 }
 
 void
-aurora_epoch_heard(const AuroraEpoch *epoch, const char *from)
+aurora_epoch_set_newest(const AuroraEpoch *epoch, const char *from)
 {
 	LWLockAcquire(state->lock, LW_EXCLUSIVE);
-	if (aurora_epoch_compare(epoch, &state->newest) > 0)
-	{
-		state->newest = *epoch;
-		strlcpy(state->newest_from, from, AURORA_NODE_NAME_SIZE);
-	}
+	state->newest = *epoch;
+	strlcpy(state->newest_from, from, AURORA_NODE_NAME_SIZE);
+	LWLockRelease(state->lock);
+}
+
+void
+aurora_epoch_reported_to(const AuroraEpoch *epoch)
+{
+	LWLockAcquire(state->lock, LW_EXCLUSIVE);
+	state->reported_to = *epoch;
 	LWLockRelease(state->lock);
 }
 
@@ -134,6 +141,7 @@ aurora_epoch_is_current(const AuroraEpoch *epoch)
 
 	LWLockAcquire(state->lock, LW_SHARED);
 	current = aurora_epoch_compare(epoch, &state->newest) >= 0 &&
+			  aurora_epoch_compare(epoch, &state->reported_to) >= 0 &&
 			  aurora_epoch_compare(epoch, &state->own) >= 0;
 	LWLockRelease(state->lock);
 	return current;
@@ -164,22 +172,25 @@ synchronous_standby_is_missing(void)
 	return connected < SyncRepConfig->num_sync;
 }
 
+/*
+ * Why a newer lead, or one that may be about, keeps this one from its duties. A lead that has just
+ * been promoted writes a timeline that no epoch in its database has yet, and may begin its own.
+ */
 static char *
 fence_reason(void)
 {
+	uint32 writes = (uint32) GetWALInsertionTimeLine();
 	char *reason = NULL;
 
 	LWLockAcquire(state->lock, LW_SHARED);
-	if (state->newest.timeline != 0 && aurora_epoch_compare(&state->newest, &state->own) > 0 &&
-		state->own.timeline != 0)
-		reason = psprintf("fenced: node %s has an epoch of timeline %u, newer than this lead's",
-						  state->newest_from, state->newest.timeline);
-	else if (state->newest.timeline > (uint32) GetWALInsertionTimeLine())
+	if (state->newest.timeline > writes)
 		reason = psprintf("fenced: node %s has an epoch of timeline %u, and this lead writes %u",
-						  state->newest_from, state->newest.timeline,
-						  (uint32) GetWALInsertionTimeLine());
-	else if (!state->asked_peers &&
-			 !TimestampDifferenceExceeds(PgStartTime, GetCurrentTimestamp(), ASK_PEERS_MS))
+						  state->newest_from, state->newest.timeline, writes);
+	else if (state->newest.timeline == writes && state->own.timeline == writes &&
+			 aurora_epoch_compare(&state->newest, &state->own) > 0)
+		reason = psprintf("fenced: node %s has a newer epoch of the same timeline %u",
+						  state->newest_from, writes);
+	else if (!state->asked_peers && aurora_clock_us() - state->began_us < ASK_PEERS_US)
 		reason = pstrdup("just started: peers are asked for a newer epoch first");
 	LWLockRelease(state->lock);
 	return reason;
@@ -232,6 +243,8 @@ static void
 set_up_state(void *memory)
 {
 	state = memory;
+	if (state->began_us == 0)
+		state->began_us = aurora_clock_us();
 	state->lock = &GetNamedLWLockTranche("aurora_lead")->lock;
 }
 

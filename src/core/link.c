@@ -7,6 +7,9 @@
  */
 #include "core/connection.h"
 
+#include <netdb.h>
+#include <sys/socket.h>
+
 #include "access/xlogrecovery.h"
 #include "common/pg_prng.h"
 #include "mb/pg_wchar.h"
@@ -24,6 +27,8 @@
 struct AuroraLink
 {
 	AuroraConnection connection;
+	struct gaicb lookup; /* of a host's name; ar_name is NULL when none is under way */
+	char lookup_name[AURORA_ERROR_SIZE];
 	int host; /* which one is tried next, or connected */
 	int64 wait_us;
 	int64 next_at_us;
@@ -45,6 +50,9 @@ typedef struct Target
 } Target;
 
 static char *lead_conninfo = NULL;
+
+static void pass_on(AuroraLink *link);
+static void note_error(AuroraLink *link, const char *error);
 
 /* ---- the target ---- */
 
@@ -82,7 +90,8 @@ parts_of(const char *list)
 static void
 set_option(Target *target, const char *keyword, const char *value)
 {
-	Assert(target->count < MAX_OPTIONS - 1);
+	if (target->count >= MAX_OPTIONS - 1)
+		return;
 	target->keywords[target->count] = keyword;
 	target->values[target->count++] = value;
 }
@@ -150,6 +159,8 @@ find_target(Target *target, int n)
 	if (conninfo == NULL || conninfo[0] == '\0')
 		return false;
 	target->options = PQconninfoParse(conninfo, NULL);
+	if (target->options == NULL)
+		return false;
 	target->hosts = 1;
 	for (PQconninfoOption *o = target->options; o && o->keyword; o++)
 		if (o->val && is_list(o->keyword))
@@ -183,6 +194,94 @@ name_host(AuroraLink *link, const Target *target)
 			 port ? port : "5432");
 }
 
+/* ---- names of hosts ---- */
+
+/*
+ * libpq would wait for a name server, so names are looked up beside the agent. The name to look up
+ * for this target, or NULL.
+ */
+static const char *
+name_to_look_up(const Target *target)
+{
+	const char *host = value_of(target, "host");
+	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST};
+	struct addrinfo *found = NULL;
+
+	if (host == NULL || host[0] == '/' || host[0] == '@' || value_of(target, "hostaddr"))
+		return NULL;
+	if (getaddrinfo(host, NULL, &hints, &found) != 0)
+		return host;
+	freeaddrinfo(found);
+	return NULL;
+}
+
+static void
+begin_lookup(AuroraLink *link, const char *name)
+{
+	struct gaicb *list[1] = {&link->lookup};
+
+	strlcpy(link->lookup_name, name, sizeof(link->lookup_name));
+	memset(&link->lookup, 0, sizeof(link->lookup));
+	link->lookup.ar_name = link->lookup_name;
+	if (getaddrinfo_a(GAI_NOWAIT, list, 1, NULL) != 0)
+		link->lookup.ar_name = NULL;
+}
+
+/*
+ * The address that was found, as text; NULL when there is none.
+ */
+static char *
+end_lookup(AuroraLink *link)
+{
+	char address[NI_MAXHOST];
+	struct addrinfo *found = link->lookup.ar_result;
+	char *result = NULL;
+
+	if (found && getnameinfo(found->ai_addr, found->ai_addrlen, address, sizeof(address), NULL, 0,
+							 NI_NUMERICHOST) == 0)
+		result = pstrdup(address);
+	if (found)
+		freeaddrinfo(found);
+	link->lookup.ar_name = NULL;
+	return result;
+}
+
+/*
+ * Has the target an address by now; false while its name is looked up, or when it has none.
+ */
+static bool
+find_address(AuroraLink *link, Target *target)
+{
+	const char *name = name_to_look_up(target);
+	char *address;
+
+	if (name == NULL)
+		return true;
+	if (link->lookup.ar_name == NULL)
+	{
+		begin_lookup(link, name);
+		return false;
+	}
+	if (gai_error(&link->lookup) == EAI_INPROGRESS)
+		return false;
+	if (strcmp(link->lookup_name, name) != 0)
+	{
+		(void) end_lookup(link);
+		return false;
+	}
+	address = end_lookup(link);
+	if (address == NULL)
+	{
+		note_error(link, "the host's name has no address");
+		pass_on(link);
+		return false;
+	}
+	set_option(target, "hostaddr", address);
+	target->keywords[target->count] = NULL;
+	target->values[target->count] = NULL;
+	return true;
+}
+
 /* ---- the connection ---- */
 
 static void
@@ -197,7 +296,8 @@ try_next_host(AuroraLink *link)
 	{
 		name_host(link, &target);
 		link->answered = false;
-		aurora_connection_open(&link->connection, target.keywords, target.values, ATTEMPT_US);
+		if (find_address(link, &target))
+			aurora_connection_open(&link->connection, target.keywords, target.values, ATTEMPT_US);
 		PQconninfoFree(target.options);
 	}
 	MemoryContextSwitchTo(before);

@@ -1,5 +1,6 @@
 /*
- * A check of another Postgres: does it take a connection and answer a query.
+ * A check of another Postgres: does it take a connection and answer a query. One that asks for a
+ * password answers, too; it gets none.
  */
 #include "core/connection.h"
 
@@ -35,7 +36,7 @@ connection_changed(void *owner)
 	AuroraConnection *connection = &ping->connection;
 
 	if (connection->state == AURORA_CONNECTION_CLOSED)
-		finish(ping, connection->error);
+		finish(ping, connection->needs_password ? NULL : connection->error);
 	else if (connection->result == NULL)
 		aurora_connection_send(connection, "SELECT 1", 0, NULL, PING_US);
 	else if (PQresultStatus(connection->result) == PGRES_TUPLES_OK)
@@ -55,11 +56,16 @@ aurora_ping_start(AuroraPoller *poller, const char *conninfo, AuroraPinged pinge
 
 	for (PQconninfoOption *o = options; o && o->keyword; o++)
 	{
-		if (o->val == NULL || count >= MAX_KEYWORDS - 2)
+		if (o->val == NULL || count >= MAX_KEYWORDS - 4)
 			continue;
 		keywords[count] = o->keyword;
 		values[count++] = o->val;
 	}
+	/* The node's own passwords are not for whom an operator names. */
+	keywords[count] = "password";
+	values[count++] = "";
+	keywords[count] = "passfile";
+	values[count++] = "/dev/null";
 	keywords[count] = "fallback_application_name";
 	values[count++] = "aurora check";
 	keywords[count] = NULL;

@@ -13,6 +13,8 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #define MAX_DUTIES 16
 #define TURN_MS 500
@@ -42,6 +44,7 @@ aurora_worker_add_duty(const char *name, AuroraDuty run, const int *interval_s)
 bool
 aurora_run_in_transaction(const char *name, AuroraDuty run)
 {
+	MemoryContext before = CurrentMemoryContext;
 	volatile bool result = false;
 
 	SetCurrentStatementStartTimestamp();
@@ -65,13 +68,38 @@ aurora_run_in_transaction(const char *name, AuroraDuty run)
 		result = false;
 	}
 	PG_END_TRY();
+	MemoryContextSwitchTo(before);
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	return result;
 }
 
+static void
+note_epoch(void)
+{
+	AuroraEpoch epoch = {0};
+	TupleDesc columns;
+	HeapTuple row;
+	bool isnull;
+	Datum id;
+
+	if (SPI_execute("SELECT timeline, began_at, id FROM aurora.epoch()", false, 1) !=
+			SPI_OK_SELECT ||
+		SPI_processed != 1)
+		elog(ERROR, "the lead's epoch could not be read");
+	row = SPI_tuptable->vals[0];
+	columns = SPI_tuptable->tupdesc;
+	epoch.timeline = DatumGetInt32(SPI_getbinval(row, columns, 1, &isnull));
+	epoch.began_at = DatumGetTimestampTz(SPI_getbinval(row, columns, 2, &isnull));
+	id = SPI_getbinval(row, columns, 3, &isnull);
+	if (!isnull)
+		memcpy(epoch.id, DatumGetUUIDP(id)->data, sizeof(epoch.id));
+	aurora_epoch_set_own(&epoch);
+}
+
 /*
- * Begins this lead's epoch when it is not begun; true when it is in force.
+ * Begins this lead's epoch when it is not begun; true when it is in force. Peers will have it by
+ * replication before the agent reads it anew, so it is noted here.
  */
 static bool
 take_up_lead(void)
@@ -83,6 +111,7 @@ take_up_lead(void)
 	if (SPI_execute_with_args("SELECT aurora.take_up_lead($1)", 1, types, values, NULL, false, 1) !=
 		SPI_OK_SELECT)
 		elog(ERROR, "the lead's epoch could not be begun");
+	note_epoch();
 	SPI_finish();
 	return true;
 }

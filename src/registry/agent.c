@@ -12,6 +12,7 @@
 #include "access/xlogrecovery.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "common/pg_prng.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "replication/walreceiver.h"
@@ -26,6 +27,7 @@
 #define CAPABILITIES_US (600 * 1000000L) /* what the machine has is told again */
 #define LONGEST_WAIT_MS 1000
 #define REPORT_COLUMNS 7
+#define LOCK_TIMEOUT "200ms" /* who probes this node waits for no lock */
 
 int aurora_heartbeat_interval_ms = 0;
 static int judge_interval_ms = 0;
@@ -223,6 +225,20 @@ instance(void)
 	return text;
 }
 
+/*
+ * Tells one run of the agent from another; batches are counted within it.
+ */
+static const char *
+incarnation(void)
+{
+	static char text[24];
+
+	if (text[0] == '\0')
+		snprintf(text, sizeof(text), "%016llx",
+				 (unsigned long long) pg_prng_uint64(&pg_global_prng_state));
+	return text;
+}
+
 static void
 append_positions(StringInfo body)
 {
@@ -260,6 +276,8 @@ heartbeat(void)
 	initStringInfo(&body);
 	appendStringInfoChar(&body, '{');
 	aurora_message_text(&body, "instance", instance());
+	aurora_message_text(&body, "incarnation", incarnation());
+	aurora_message_number(&body, "batch_age_us", aurora_outbox_age_us());
 	aurora_message_number(&body, "is_lead", !agent.standby);
 	aurora_message_number(&body, "beat", agent.beat);
 	aurora_message_number(&body, "timeline", current_timeline());
@@ -291,7 +309,7 @@ note_rejections(const char *count, const char *reason)
 		return;
 	board = aurora_board_lock(true);
 	board->agent.rejected += rejected;
-	strlcpy(board->agent.rejection, reason ? reason : "", AURORA_DETAIL_SIZE);
+	aurora_copy_text(board->agent.rejection, AURORA_DETAIL_SIZE, reason ? reason : "");
 	aurora_board_unlock();
 }
 
@@ -311,8 +329,7 @@ note_lead_epoch(const char *const *columns)
 		   sizeof(epoch.id));
 	if (!aurora_epoch_is_current(&epoch))
 		return false;
-	if (agent.standby)
-		aurora_epoch_heard(&epoch, "the lead");
+	aurora_epoch_reported_to(&epoch);
 	return true;
 }
 
@@ -323,7 +340,6 @@ take_columns(const char *const *columns)
 
 	aurora_probe_suspects(columns[1]);
 	note_rejections(columns[5], columns[6]);
-	aurora_outbox_delivered();
 	board = aurora_board_lock(true);
 	board->agent.ack_us = aurora_clock_us();
 	aurora_board_unlock();
@@ -346,6 +362,7 @@ take_answer(void *argument, const char *const *columns, int count, const char *e
 	agent.skew_us = strtoll(columns[0], NULL, 10) - (agent.sent_at + agent.round_trip_us / 2);
 	agent.knows_skew = true;
 	take_columns(columns);
+	aurora_outbox_delivered();
 }
 
 static void
@@ -441,7 +458,8 @@ show_on_board(void)
 			sizeof(seen->link));
 	strlcpy(seen->lead_host, agent.standby ? aurora_link_host(agent.link) : "",
 			sizeof(seen->lead_host));
-	strlcpy(seen->error, agent.standby ? aurora_link_error(agent.link) : "", sizeof(seen->error));
+	aurora_copy_text(seen->error, sizeof(seen->error),
+					 agent.standby ? aurora_link_error(agent.link) : "");
 	aurora_board_unlock();
 }
 
@@ -474,8 +492,8 @@ report(void)
 		agent.next_read_us = aurora_clock_us() + interval_us / 2;
 		report_to_lead();
 	}
-	else
-		(void) aurora_run_in_transaction("report", report_here);
+	else if (aurora_run_in_transaction("report", report_here))
+		aurora_outbox_delivered();
 }
 
 static void
@@ -533,6 +551,7 @@ aurora_agent_main(Datum arg)
 	int64 next_look_us = 0;
 
 	aurora_process_begin(AURORA_PROCESS_AGENT, database);
+	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
 	turn_context =
 		AllocSetContextCreate(TopMemoryContext, "aurora agent turn", ALLOCSET_DEFAULT_SIZES);
 	agent.poller = aurora_poller_create();
@@ -567,9 +586,23 @@ aurora_agent_init(void)
 	aurora_outbox_add_source(collect_capabilities, NULL);
 }
 
+/*
+ * A duty of the lead: history older than it is kept for.
+ */
+static bool
+forget_history(void)
+{
+	SPI_connect();
+	if (SPI_execute("SELECT aurora.run_duty('forget_transitions')", false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "old history could not be deleted");
+	SPI_finish();
+	return false;
+}
+
 void
 aurora_registry_init(void)
 {
+	static int forget_interval_s = 3600;
 	static int lag_limit_s;
 	static int clock_skew_limit_s;
 
@@ -577,6 +610,7 @@ aurora_registry_init(void)
 	aurora_agent_init();
 	aurora_probe_init();
 	aurora_check_init();
+	aurora_worker_add_duty("forget_transitions", forget_history, &forget_interval_s);
 	DefineCustomIntVariable("aurora.lag_limit",
 							"Lag behind the lead over which a node is degraded.", NULL,
 							&lag_limit_s, 5, 1, 86400, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);

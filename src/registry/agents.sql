@@ -12,7 +12,7 @@ CREATE FUNCTION aurora.agent_status(OUT node text, OUT pid int, OUT starts bigin
                                     OUT last_rejection text, OUT off_duty text, OUT step_seconds_ago double precision,
                                     OUT cut_off boolean)
     RETURNS SETOF record
-    LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_agent_status';
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_agent_status';
 COMMENT ON FUNCTION aurora.agent_status() IS
     'This node''s agent: its connection to the lead (link: local, connecting, connected or waiting), when the lead last answered, when a heartbeat of the lead last came by replication, where it answers probes, reports that had no room (drops) or that the lead could not take (rejected), why the lead''s duties do not run here (off_duty), and whether replication has stopped (cut_off). No row without the preloaded library.';
 
@@ -21,19 +21,19 @@ CREATE FUNCTION aurora.local_peers(OUT node text, OUT address text, OUT port int
                                    OUT failures int, OUT timeline int, OUT receive_lsn pg_lsn, OUT replay_lsn pg_lsn,
                                    OUT detail text)
     RETURNS SETOF record
-    LANGUAGE c VOLATILE PARALLEL SAFE ROWS 20 AS 'MODULE_PATHNAME', 'aurora_local_peers';
+    LANGUAGE c STABLE PARALLEL SAFE ROWS 20 AS 'MODULE_PATHNAME', 'aurora_local_peers';
 COMMENT ON FUNCTION aurora.local_peers() IS 'What this node''s agent has seen of its peers by its own probes.';
 
 CREATE FUNCTION aurora.local_services(OUT service text, OUT is_api boolean, OUT state text, OUT since_seconds_ago double precision,
                                       OUT checked_seconds_ago double precision, OUT latency_ms double precision, OUT detail text)
     RETURNS SETOF record
-    LANGUAGE c VOLATILE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'aurora_local_services';
+    LANGUAGE c STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'aurora_local_services';
 COMMENT ON FUNCTION aurora.local_services() IS 'What this node''s agent has found of the services and APIs that it checks.';
 
 CREATE FUNCTION aurora.local_reports(OUT kind text, OUT key text, OUT body jsonb, OUT reported_seconds_ago double precision,
                                      OUT delivered boolean)
     RETURNS SETOF record
-    LANGUAGE c VOLATILE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'aurora_local_reports';
+    LANGUAGE c STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'aurora_local_reports';
 COMMENT ON FUNCTION aurora.local_reports() IS 'The latest reports that programs of this node made for the lead, and whether they have arrived.';
 
 CREATE FUNCTION aurora.hand_to_agent(kind text, key text, body jsonb) RETURNS boolean
@@ -76,6 +76,11 @@ BEGIN
     SELECT n.* INTO result FROM aurora.node n WHERE n.name = reporting_node.node;
     IF FOUND AND (super OR result.login_role = who) THEN
         RETURN result;
+    ELSIF FOUND AND result.login_role IS NULL AND who = left('aurora_node_' || node, 63)
+          AND NOT EXISTS (SELECT FROM aurora.node n WHERE n.login_role = who) THEN
+        -- It has been the lead until now, which needs no login.
+        UPDATE aurora.node n SET login_role = who WHERE n.name = reporting_node.node RETURNING n.* INTO result;
+        RETURN result;
     ELSIF NOT FOUND AND (super OR NOT EXISTS (SELECT FROM aurora.node n WHERE n.login_role = who)) THEN
         PERFORM aurora.require_label(node);
         INSERT INTO aurora.node AS n (name, login_role) VALUES (node, CASE WHEN NOT super THEN who END)
@@ -95,7 +100,7 @@ COMMENT ON FUNCTION aurora.reporting_node(text) IS
 CREATE FUNCTION aurora.refuse_double(status aurora.node_status, instance text, interval_s real) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF status.instance <> instance AND status.heartbeat_at > clock_timestamp() - make_interval(secs => 3 * interval_s) THEN
+    IF instance IS NULL OR status.instance <> instance AND status.heartbeat_at > clock_timestamp() - make_interval(secs => 3 * interval_s) THEN
         RAISE unique_violation USING
             MESSAGE = format('another machine reports as node "%s"', status.node),
             HINT = 'Each node has a name of its own: set aurora.node_name, outside the data folder.';
@@ -122,21 +127,25 @@ DECLARE
     fresh boolean;
 BEGIN
     SELECT s.* INTO old FROM aurora.node_status s WHERE s.node = of_node.name FOR UPDATE;
-    fresh := NOT FOUND OR old.last_batch <> batch;
+    fresh := NOT FOUND OR old.incarnation <> h->>'incarnation' OR old.last_batch < batch;
+    IF NOT fresh AND old.last_batch > batch THEN
+        RETURN false;
+    END IF;
     PERFORM aurora.refuse_double(old, h->>'instance', interval_s);
     SELECT l.* INTO lead FROM aurora.lead_heartbeat l;
     behind := greatest(coalesce(lead.beat - (h->>'beat')::bigint, 0), 0);
     INSERT INTO aurora.node_status AS s (node, instance, heartbeat_at, is_lead, timeline, receive_lsn, replay_lsn,
             lag_bytes, lag_seconds, wal_receiver, version, extension_version, postgres_version, started_at, agent_port,
-            clock_skew_seconds, round_trip_ms, drops, last_batch)
-        VALUES (of_node.name, h->>'instance', at, h->>'is_lead' = '1', (h->>'timeline')::int, (h->>'receive_lsn')::pg_lsn,
+            clock_skew_seconds, round_trip_ms, drops, incarnation, last_batch)
+        VALUES (of_node.name, left(h->>'instance', 64), at, h->>'is_lead' = '1', (h->>'timeline')::int, (h->>'receive_lsn')::pg_lsn,
             (h->>'replay_lsn')::pg_lsn, bytes,
             CASE WHEN h->>'is_lead' = '1' OR behind = 0 OR bytes = 0 THEN 0
                  ELSE greatest(extract(epoch FROM at - lead.at) + (behind - 1) * interval_s, 0) END,
-            nullif(h->>'wal_receiver', ''), h->>'version', nullif(h->>'extension_version', ''), h->>'postgres_version',
+            nullif(left(h->>'wal_receiver', 64), ''), left(h->>'version', 64), nullif(left(h->>'extension_version', 64), ''),
+            left(h->>'postgres_version', 64),
             at - make_interval(secs => (h->>'started_age_us')::double precision / 1e6), (h->>'agent_port')::int,
             (h->>'skew_us')::double precision / 1e6, (h->>'round_trip_us')::double precision / 1e3,
-            (h->>'drops')::bigint, batch)
+            (h->>'drops')::bigint, left(h->>'incarnation', 64), batch)
         ON CONFLICT ON CONSTRAINT node_status_pkey DO UPDATE SET
             instance = excluded.instance, heartbeat_at = excluded.heartbeat_at,
             heartbeats_in_row = CASE WHEN s.heartbeat_at > at - make_interval(secs => 2 * interval_s)
@@ -148,12 +157,12 @@ BEGIN
             started_at = CASE WHEN abs(extract(epoch FROM s.started_at - excluded.started_at)) < 2
                               THEN s.started_at ELSE excluded.started_at END,
             agent_port = excluded.agent_port, clock_skew_seconds = excluded.clock_skew_seconds,
-            round_trip_ms = excluded.round_trip_ms, drops = excluded.drops, last_batch = excluded.last_batch;
+            round_trip_ms = excluded.round_trip_ms, drops = excluded.drops, incarnation = excluded.incarnation, last_batch = excluded.last_batch;
     RETURN fresh;
 END
 $$;
 COMMENT ON FUNCTION aurora.put_heartbeat(aurora.node, jsonb, bigint) IS
-    'Writes a node''s heartbeat; false when its batch of messages has been here before. The lag is the age of the first heartbeat of the lead that the node had not replayed, by the lead''s clock alone. Errors: 23505 another instance reports under that name.';
+    'Writes a node''s heartbeat; false when its batch of messages has been here before, and an older one than the last changes nothing. The lag is the age of the first heartbeat of the lead that the node had not replayed, by the lead''s clock alone. Errors: 23505 another instance reports under that name.';
 
 CREATE FUNCTION aurora.beat_lead() RETURNS void
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -162,14 +171,15 @@ CREATE FUNCTION aurora.beat_lead() RETURNS void
 $$;
 COMMENT ON FUNCTION aurora.beat_lead() IS 'Writes the lead''s own heartbeat, which standbys get by replication.';
 
-CREATE FUNCTION aurora.receive_messages(node text, messages jsonb, OUT rejected int, OUT rejection text) RETURNS record
+CREATE FUNCTION aurora.take_messages(node text, messages jsonb, batch_age_us bigint, OUT rejected int, OUT rejection text) RETURNS record
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     message jsonb;
     receiver regprocedure;
 BEGIN
     rejected := 0;
-    FOR message IN SELECT jsonb_array_elements(messages) LOOP
+    -- In one order, so that two nodes that speak of the same things do not wait for each other in a circle.
+    FOR message IN SELECT m FROM jsonb_array_elements(messages) m ORDER BY m->>'kind', m->'body'->>'api' LOOP
         BEGIN
             receiver := CASE WHEN message->>'kind' ~ '^[a-z_]{1,40}$'
                              THEN to_regprocedure(format('aurora.receive_%s(text, jsonb)', message->>'kind')) END;
@@ -179,20 +189,20 @@ BEGIN
             END IF;
             EXECUTE format('SELECT aurora.receive_%s($1, $2)', message->>'kind') USING node,
                 CASE WHEN message ? 'age_us' THEN jsonb_build_object('age_us', message->'age_us') ELSE '{}' END
-                || (message->'body');
+                || (message->'body') || jsonb_build_object('batch_age_us', batch_age_us);
         EXCEPTION WHEN data_exception OR integrity_constraint_violation OR undefined_function OR program_limit_exceeded THEN
             rejected := rejected + 1;
             rejection := coalesce(rejection, left(format('%s: %s', message->>'kind', SQLERRM), 200));
         END;
     END LOOP;
     IF rejected > 0 THEN
-        UPDATE aurora.node_status s SET rejected = s.rejected + receive_messages.rejected
-            WHERE s.node = receive_messages.node;
+        UPDATE aurora.node_status s SET rejected = s.rejected + take_messages.rejected
+            WHERE s.node = take_messages.node;
     END IF;
 END
 $$;
-COMMENT ON FUNCTION aurora.receive_messages(text, jsonb) IS
-    'Gives each message of a node, {kind, body}, to aurora.receive_<kind>(node, body): this is where a capability takes what its part on the nodes has to say. A bad message is counted and left out; it does not stop the others.';
+COMMENT ON FUNCTION aurora.take_messages(text, jsonb, bigint) IS
+    'Gives each message of a node, {kind, body}, to aurora.receive_<kind>(node, body): this is where a capability takes what its part on the nodes has to say. Ages in it are of when the batch was put together. A bad message is counted and left out; it does not stop the others.';
 
 CREATE FUNCTION aurora.note_double(node text, instance text) RETURNS void
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -206,12 +216,13 @@ CREATE FUNCTION aurora.report_heartbeat(node text, heartbeat jsonb, messages jso
                                         OUT now_us bigint, OUT suspects text, OUT epoch_timeline int,
                                         OUT epoch_began_us bigint, OUT epoch_id uuid, OUT rejected int, OUT rejection text)
     RETURNS record
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms' AS $$
 DECLARE
     of_node aurora.node;
 BEGIN
     PERFORM aurora.require_lead();
-    PERFORM set_config('synchronous_commit', 'off', true);
+    -- A heartbeat may be lost with a crash, messages may not; neither waits for a standby.
+    PERFORM set_config('synchronous_commit', CASE WHEN messages = '[]' THEN 'off' ELSE 'local' END, true);
     of_node := aurora.reporting_node(node);
     rejected := 0;
     SELECT (extract(epoch FROM clock_timestamp() - timestamptz '2000-01-01 00:00:00Z') * 1000000)::bigint,
@@ -219,7 +230,7 @@ BEGIN
         INTO now_us, epoch_timeline, epoch_began_us, epoch_id FROM aurora.epoch() e;
     BEGIN
         IF aurora.put_heartbeat(of_node, heartbeat, batch) THEN
-            SELECT r.rejected, r.rejection INTO rejected, rejection FROM aurora.receive_messages(node, messages) r;
+            SELECT r.rejected, r.rejection INTO rejected, rejection FROM aurora.take_messages(node, messages, coalesce((heartbeat->>'batch_age_us')::bigint, 0)) r;
         END IF;
     EXCEPTION WHEN unique_violation THEN
         PERFORM aurora.note_double(node, heartbeat->>'instance');
@@ -244,7 +255,8 @@ COMMENT ON FUNCTION aurora.receive_capability(text, jsonb) IS 'Takes what a node
 
 CREATE FUNCTION aurora.age_of_message(body jsonb, key text) RETURNS timestamptz
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT clock_timestamp() - make_interval(secs => least(greatest((body->>key)::double precision / 1e6, 0), 1e9))
+    SELECT clock_timestamp() - make_interval(secs => least(greatest(
+        ((body->>key)::double precision + coalesce((body->>'batch_age_us')::double precision, 0)) / 1e6, 0), 1e9))
 $$;
 COMMENT ON FUNCTION aurora.age_of_message(jsonb, text) IS 'A time that a message gives as microseconds ago, by the lead''s clock.';
 

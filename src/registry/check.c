@@ -87,7 +87,7 @@ take_result(Check *check, const char *error)
 	check->latency_max_us = Max(check->latency_max_us, latency);
 	check->seen.checked_us = now;
 	check->seen.latency_us = (int) Min(latency, PG_INT32_MAX);
-	strlcpy(check->seen.detail, ok ? "" : error, AURORA_DETAIL_SIZE);
+	aurora_copy_text(check->seen.detail, AURORA_DETAIL_SIZE, ok ? "" : error);
 	state = next_state(check, ok);
 	if (state != check->seen.state)
 	{

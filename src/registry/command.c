@@ -61,6 +61,8 @@ read_some(AuroraCommand *command)
 
 	if (count > 0)
 		append(command, bytes, count);
+	else if (count == 0 || errno != EAGAIN)
+		command->at_end = true;
 	return count > 0;
 }
 
@@ -69,8 +71,8 @@ take_output(void *argument, int fd, uint32 events)
 {
 	AuroraCommand *command = argument;
 
-	if (command->output == fd)
-		(void) read_some(command);
+	if (command->output == fd && !read_some(command) && command->at_end)
+		close_output(command, command->poller);
 }
 
 static int
@@ -117,7 +119,8 @@ aurora_command_start(AuroraCommand *command, AuroraPoller *poller, const char *c
 	command->output = -1;
 	command->started_us = aurora_clock_us();
 	command->deadline_us = command->started_us + timeout_us;
-	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
+	command->poller = poller;
+	if (pipe2(ends, O_CLOEXEC) != 0 || fcntl(ends[0], F_SETFL, O_NONBLOCK) != 0)
 		error = errno;
 	else
 	{
@@ -153,7 +156,7 @@ aurora_command_ended(AuroraCommand *command, AuroraPoller *poller)
 		aurora_command_kill(command, poller);
 		return true;
 	}
-	for (int i = 0; i < 16 && read_some(command); i++)
+	for (int i = 0; i < 16 && command->output >= 0 && read_some(command); i++)
 		;
 	close_output(command, poller);
 	(void) kill(-command->pid, SIGKILL); /* what it left behind in its group */

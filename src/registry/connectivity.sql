@@ -32,7 +32,8 @@ CREATE TABLE aurora.api_status (
     reported_by text COLLATE "C",
     reported_at timestamptz NOT NULL,
     since timestamptz NOT NULL,
-    PRIMARY KEY (node, api)
+    PRIMARY KEY (node, api),
+    CONSTRAINT api_status_detail_check CHECK (length(detail) <= 500)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE aurora.api_status IS 'How each API answers on each node, by the last report.';
 COMMENT ON COLUMN aurora.api_status.node IS 'The node.';
@@ -108,7 +109,13 @@ BEGIN
     IF body->>'reported_by' = 'agent' AND NOT EXISTS (SELECT FROM aurora.api a WHERE a.api = body->>'api') THEN
         RETURN;
     END IF;
-    INSERT INTO aurora.api (api) VALUES (body->>'api') ON CONFLICT DO NOTHING;
+    IF NOT EXISTS (SELECT FROM aurora.api a WHERE a.api = body->>'api') THEN
+        IF (SELECT count(*) FROM aurora.api) >= 200 THEN
+            RAISE program_limit_exceeded USING
+                MESSAGE = 'there are reports on 200 APIs already', HINT = 'Forget some with aurora.unwatch_api().';
+        END IF;
+        INSERT INTO aurora.api (api) VALUES (body->>'api') ON CONFLICT DO NOTHING;
+    END IF;
     INSERT INTO aurora.api_status AS s (node, api, status, latency_ms, detail, reported_by, reported_at, since)
         VALUES (node, body->>'api', (body->>'status')::aurora.api_state,
                 coalesce((body->>'latency_ms')::real, nullif((body->>'latency_us')::double precision, -1) / 1e3),
@@ -117,7 +124,7 @@ BEGIN
             status = excluded.status, latency_ms = excluded.latency_ms, detail = excluded.detail,
             reported_by = excluded.reported_by, reported_at = excluded.reported_at,
             since = CASE WHEN s.status = excluded.status THEN s.since ELSE excluded.since END
-            WHERE s.reported_at <= excluded.reported_at;
+            WHERE s.reported_at <= excluded.reported_at OR s.reported_at > clock_timestamp();
     PERFORM aurora.judge_api(body->>'api');
 END
 $$;
@@ -154,7 +161,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.report_connectivity(text, text, double precision, text) IS
-    'Tells the mesh how an API answers on this node: status healthy, degraded or down; latency in milliseconds. On a standby the node''s agent takes it to the lead, the last report for each API. Errors: 22023; 55000 on a standby without the preloaded library.';
+    'Tells the mesh how an API answers on this node: status healthy, degraded or down; latency in milliseconds. On a standby the node''s agent takes it to the lead, the last report for each API. Errors: 22023; 54000 there are 200 APIs already; 55000 on a standby without the preloaded library.';
 
 CREATE VIEW aurora.connectivity WITH (security_invoker = true) AS
     SELECT r.node, r.api, r.status, r.latency_ms, r.detail, r.reported_by, r.reported_at, r.since, a.verdict, a.verdict_since
@@ -185,7 +192,7 @@ COMMENT ON COLUMN aurora.connectivity.verdict IS 'How it is for the mesh, by the
 COMMENT ON COLUMN aurora.connectivity.verdict_since IS 'Since when.';
 
 CREATE FUNCTION aurora.health_apis() RETURNS SETOF aurora.component_health
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'api ' || c.api, CASE WHEN max(c.reported_at) < now() - interval '10 minutes' THEN 'unknown'
                                  WHEN bool_and(c.verdict = 'healthy') THEN 'up'
                                  WHEN bool_and(c.verdict = 'down') THEN 'down' ELSE 'degraded' END::aurora.health_state,

@@ -120,9 +120,10 @@ CREATE FUNCTION aurora.change_state(of_node text, to_state aurora.health_state, 
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     before aurora.node_state;
+    why text := left(reason, 300);
 BEGIN
     SELECT t.* INTO before FROM aurora.node_state t WHERE t.node = of_node;
-    INSERT INTO aurora.node_state AS t (node, state, since, reason) VALUES (of_node, to_state, at, reason)
+    INSERT INTO aurora.node_state AS t (node, state, since, reason) VALUES (of_node, to_state, at, why)
         ON CONFLICT ON CONSTRAINT node_state_pkey DO UPDATE
             SET state = excluded.state, since = CASE WHEN t.state = excluded.state THEN t.since ELSE excluded.since END,
                 reason = excluded.reason, next_state = NULL, next_since = NULL;
@@ -130,9 +131,9 @@ BEGIN
         RETURN;
     END IF;
     INSERT INTO aurora.node_transition (node, at, from_state, to_state, reason)
-        VALUES (of_node, at, before.state, to_state, reason);
+        VALUES (of_node, at, before.state, to_state, why);
     PERFORM pg_notify('aurora_node', jsonb_build_object('node', of_node, 'from', before.state, 'to', to_state,
-                                                        'reason', reason)::text);
+                                                        'reason', why)::text);
 END
 $$;
 COMMENT ON FUNCTION aurora.change_state(text, aurora.health_state, text, timestamptz) IS
@@ -142,9 +143,10 @@ CREATE FUNCTION aurora.close_gap(at timestamptz) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     last timestamptz := (SELECT l.at FROM aurora.lead_heartbeat l);
+    allowed interval := greatest(interval '10 seconds', 5 * current_setting('aurora.heartbeat_interval')::interval);
     n record;
 BEGIN
-    IF last IS NULL OR at BETWEEN last AND last + interval '10 seconds' THEN
+    IF last IS NULL OR at BETWEEN last - allowed AND last + allowed THEN
         RETURN;
     END IF;
     FOR n IN SELECT t.node, t.since, s.is_lead FROM aurora.node_state t LEFT JOIN aurora.node_status s ON s.node = t.node
@@ -158,10 +160,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.close_gap(timestamptz) IS
-    'When no lead has watched for more than 10 seconds: nodes count as unknown for that time, the lead of then as down, and all get three heartbeats'' time to report anew.';
+    'When no lead has watched for 10 seconds and five heartbeats, or the clock was set back by as much: nodes count as unknown for that time, the lead of then as down, and all get three heartbeats'' time to report anew.';
 
 CREATE FUNCTION aurora.judge_nodes(at timestamptz DEFAULT clock_timestamp()) RETURNS text
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms' AS $$
 DECLARE
     interval_s real := aurora.setting_seconds('aurora.heartbeat_interval');
     n record;
@@ -187,7 +189,11 @@ BEGIN
             UPDATE aurora.node_state t SET next_state = NULL, next_since = NULL WHERE t.node = n.node;
             CONTINUE;
         END IF;
-        PERFORM aurora.change_state(n.node, n.state, n.reason, at);
+        BEGIN
+            PERFORM aurora.change_state(n.node, n.state, n.reason, at);
+        EXCEPTION WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded THEN
+            RAISE WARNING 'node "%" cannot be judged: %', n.node, SQLERRM;
+        END;
     END LOOP;
     RETURN (SELECT string_agg(s.node, ',') FROM aurora.suspects() s);
 END
@@ -201,7 +207,9 @@ DECLARE
     forgotten bigint;
 BEGIN
     PERFORM aurora.require_operator();
-    DELETE FROM aurora.node_transition t WHERE t.at < now() - keep;
+    -- The last one before that time says how the node was then.
+    DELETE FROM aurora.node_transition t WHERE t.at < (
+        SELECT max(b.at) FROM aurora.node_transition b WHERE b.node = t.node AND b.at < now() - keep);
     GET DIAGNOSTICS forgotten = ROW_COUNT;
     DELETE FROM aurora.recovery r WHERE r.at < now() - keep;
     DELETE FROM aurora.service_hour h WHERE h.hour < now() - keep;
@@ -231,7 +239,7 @@ COMMENT ON FUNCTION aurora.node_uptime(text, interval, timestamptz) IS
 
 CREATE FUNCTION aurora.seen_from_here(OUT node text, OUT state aurora.health_state, OUT since timestamptz, OUT reason text,
                                       OUT observed_by text) RETURNS SETOF record
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT n.name,
            CASE WHEN a.cut_off IS NOT TRUE THEN coalesce(t.state, 'unknown')
                 WHEN n.name = a.node THEN 'degraded'
@@ -265,7 +273,7 @@ CREATE VIEW aurora.nodes WITH (security_invoker = true) AS
            aurora.node_uptime(n.name, '30 days') AS uptime_30d,
            (SELECT count(*) FROM aurora.node_transition t
             WHERE t.node = n.name AND t.to_state = 'down' AND t.at > now() - interval '24 hours') AS flaps,
-           n.drained_at IS NOT NULL AS drained, s.clock_skew_seconds, s.drops + s.rejected AS lost_reports, h.observed_by
+           n.drained_at IS NOT NULL AS drained, s.clock_skew_seconds, s.drops::numeric + s.rejected AS lost_reports, h.observed_by
     FROM aurora.node n CROSS JOIN aurora.epoch() e JOIN aurora.seen_from_here() h ON h.node = n.name
     LEFT JOIN aurora.node_status s ON s.node = n.name LEFT JOIN aurora.agent_status() a ON true;
 COMMENT ON VIEW aurora.nodes IS 'The nodes of the mesh and how they are. On a node that is cut off from the lead: as that node has seen itself.';
@@ -306,11 +314,11 @@ CREATE FUNCTION aurora.promotion_candidates(OUT rank bigint, OUT name text, OUT 
                                             OUT timeline int, OUT receive_lsn pg_lsn, OUT replay_lsn pg_lsn,
                                             OUT behind_bytes numeric, OUT eligible boolean, OUT reason text)
     RETURNS SETOF record
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH seen AS (
         SELECT n.name, n.role, n.drained_at, h.state, n.name = e.lead AS is_lead,
                CASE WHEN n.name = aurora.own_node() THEN aurora.current_timeline()
-                    ELSE coalesce(p.timeline, s.timeline) END AS timeline,
+                    ELSE coalesce(CASE WHEN p.answered_seconds_ago < 60 THEN p.timeline END, s.timeline) END AS timeline,
                CASE WHEN n.name = aurora.own_node() AND pg_is_in_recovery()
                     THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
                     ELSE greatest(p.receive_lsn, s.receive_lsn) END AS receive_lsn,
@@ -345,7 +353,7 @@ $$;
 COMMENT ON FUNCTION aurora.health_rank(aurora.health_state) IS 'From best, 0, to worst, 4.';
 
 CREATE FUNCTION aurora.health_agent() RETURNS SETOF aurora.component_health
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'agent', CASE WHEN a.pid IS NULL OR a.step_seconds_ago > 15 THEN 'down'
                          WHEN a.link NOT IN ('local', 'connected') OR a.last_error IS NOT NULL OR a.listening LIKE 'could not%'
                               THEN 'degraded' ELSE 'up' END::aurora.health_state,
@@ -362,7 +370,7 @@ $$;
 COMMENT ON FUNCTION aurora.health_agent() IS 'How this node''s agent is; health() asks.';
 
 CREATE FUNCTION aurora.health_lead() RETURNS SETOF aurora.component_health
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'lead', CASE WHEN aurora.lead_duty() THEN 'up' ELSE 'degraded' END::aurora.health_state, aurora.lead_duty_reason()
     WHERE NOT pg_is_in_recovery()
     UNION ALL
@@ -372,7 +380,7 @@ $$;
 COMMENT ON FUNCTION aurora.health_lead() IS 'How the lead is; health() asks.';
 
 CREATE FUNCTION aurora.health_replication() RETURNS SETOF aurora.component_health
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'replication', CASE WHEN a.cut_off THEN 'down' ELSE 'up' END::aurora.health_state,
            CASE WHEN a.cut_off THEN 'nothing has come from the lead for some time' END
     FROM aurora.agent_status() a WHERE pg_is_in_recovery()
@@ -384,13 +392,13 @@ $$;
 COMMENT ON FUNCTION aurora.health_replication() IS 'How replication is, to this standby or from this lead; health() asks.';
 
 CREATE FUNCTION aurora.health_nodes() RETURNS SETOF aurora.component_health
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'node ' || h.node, coalesce(h.state, 'unknown'), h.reason FROM aurora.seen_from_here() h
 $$;
 COMMENT ON FUNCTION aurora.health_nodes() IS 'How each node is; health() asks.';
 
 CREATE FUNCTION aurora.health() RETURNS SETOF aurora.component_health
-    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     part regproc;
     found aurora.component_health[] := '{}';

@@ -5,7 +5,6 @@
  */
 #include "registry/registry.h"
 
-#include "common/pg_prng.h"
 #include "mb/pg_wchar.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -24,6 +23,7 @@ static int source_count = 0;
 static StringInfoData batch;
 static bool under_way = false;
 static int64 batch_number = 0;
+static int64 batch_us = 0; /* when it was put together */
 
 void
 aurora_outbox_add_source(AuroraCollect collect, AuroraDelivered delivered)
@@ -50,17 +50,33 @@ begin_field(StringInfo messages, const char *key)
 }
 
 /*
- * What programs print may be in no encoding at all, or end in the middle of a character.
+ * What programs print may be in no encoding at all, or be cut in the middle of a character.
  */
+void
+aurora_copy_text(char *to, size_t size, const char *from)
+{
+	size_t length = strlcpy(to, from, size);
+
+	if (length >= size)
+		length = size - 1;
+	for (int cut = 0; cut < 4 && length > 0; cut++)
+	{
+		if (pg_verifymbstr(to, (int) length, true))
+			return;
+		to[--length] = '\0';
+	}
+	for (unsigned char *c = (unsigned char *) to; *c; c++)
+		if (*c > 126)
+			*c = '?';
+}
+
 void
 aurora_message_text(StringInfo messages, const char *key, const char *value)
 {
-	char *clean = pstrdup(value);
+	size_t size = strlen(value) + 1;
+	char *clean = palloc(size);
 
-	if (!pg_verifymbstr(clean, strlen(clean), true))
-		for (unsigned char *c = (unsigned char *) clean; *c; c++)
-			if (*c > 126)
-				*c = '?';
+	aurora_copy_text(clean, size, value);
 	begin_field(messages, key);
 	escape_json(messages, clean);
 	pfree(clean);
@@ -79,9 +95,6 @@ aurora_message_end(StringInfo messages)
 	appendStringInfoString(messages, "}}");
 }
 
-/*
- * Numbers start at random, since an agent that starts anew must not seem to repeat its predecessor.
- */
 const char *
 aurora_outbox_batch(int64 *number)
 {
@@ -90,21 +103,25 @@ aurora_outbox_batch(int64 *number)
 		MemoryContext before = MemoryContextSwitchTo(TopMemoryContext);
 
 		if (batch.data == NULL)
-		{
 			initStringInfo(&batch);
-			batch_number = (int64) (pg_prng_uint64(&pg_global_prng_state) >> 2);
-		}
 		resetStringInfo(&batch);
 		appendStringInfoChar(&batch, '[');
 		for (int i = 0; i < source_count; i++)
 			sources[i].collect(&batch);
 		appendStringInfoChar(&batch, ']');
 		batch_number++;
+		batch_us = aurora_clock_us();
 		under_way = true;
 		MemoryContextSwitchTo(before);
 	}
 	*number = batch_number;
 	return batch.data;
+}
+
+int64
+aurora_outbox_age_us(void)
+{
+	return aurora_clock_us() - batch_us;
 }
 
 /*

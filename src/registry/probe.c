@@ -17,7 +17,6 @@
 
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
-#include "common/pg_prng.h"
 #include "replication/walreceiver.h"
 #include "shared/probe_packet.h"
 #include "storage/lwlock.h"
@@ -79,17 +78,14 @@ fill_packet(AuroraProbePacket *packet, uint8 kind, uint64 nonce)
 	memset(packet, 0, sizeof(*packet));
 	packet->kind = kind;
 	packet->nonce = nonce;
+	packet->system_identifier = GetSystemIdentifier();
 	if (standby)
 	{
 		packet->replay_lsn = GetXLogReplayRecPtr(&timeline);
 		packet->receive_lsn = receive_position();
 	}
 	else
-	{
 		packet->receive_lsn = packet->replay_lsn = GetFlushRecPtr(&timeline);
-		if (aurora_lead_duty() == NULL)
-			packet->flags = AURORA_PROBE_IS_LEAD;
-	}
 	packet->timeline = timeline;
 	packet->epoch_timeline = epoch.timeline;
 	packet->epoch_began_at = epoch.began_at;
@@ -97,7 +93,7 @@ fill_packet(AuroraProbePacket *packet, uint8 kind, uint64 nonce)
 	strlcpy(packet->name, aurora_node_name(), sizeof(packet->name));
 }
 
-static void
+static bool
 send_packet(uint8 kind, uint64 nonce, const struct sockaddr_storage *to, socklen_t size)
 {
 	AuroraProbePacket packet;
@@ -105,18 +101,32 @@ send_packet(uint8 kind, uint64 nonce, const struct sockaddr_storage *to, socklen
 
 	fill_packet(&packet, kind, nonce);
 	aurora_probe_packet_write(&packet, bytes);
-	(void) sendto(listener, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL,
-				  (const struct sockaddr *) to, size);
+	return sendto(listener, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL,
+				  (const struct sockaddr *) to, size) == sizeof(bytes);
 }
 
-static void
-note_epoch(const AuroraProbePacket *packet)
+static AuroraEpoch
+epoch_of(const AuroraProbePacket *packet)
 {
 	AuroraEpoch epoch = {.timeline = packet->epoch_timeline, .began_at = packet->epoch_began_at};
 
 	memcpy(epoch.id, packet->epoch_id, sizeof(epoch.id));
-	if (epoch.timeline != 0)
-		aurora_epoch_heard(&epoch, packet->name);
+	return epoch;
+}
+
+/*
+ * What the present peers have answered decides, so a peer that is removed takes its word along.
+ */
+static void
+note_newest_epoch(void)
+{
+	const AuroraPeerSeen *newest = NULL;
+	AuroraEpoch none = {0};
+
+	for (int i = 0; i < probe_count; i++)
+		if (newest == NULL || aurora_epoch_compare(&probes[i].seen.epoch, &newest->epoch) > 0)
+			newest = &probes[i].seen;
+	aurora_epoch_set_newest(newest ? &newest->epoch : &none, newest ? newest->name : "");
 }
 
 /*
@@ -160,7 +170,6 @@ static void
 fail_attempt(Probe *probe, const char *detail)
 {
 	probe->seen.failures++;
-	probe->seen.claims_lead = false;
 	strlcpy(probe->seen.detail, detail, AURORA_DETAIL_SIZE);
 	end_attempt(probe);
 }
@@ -179,29 +188,45 @@ take_answer(Probe *probe, const AuroraProbePacket *packet)
 			fail_attempt(probe, "another node answers at its address");
 			return;
 		}
-		note_epoch(packet);
+		if (packet->system_identifier != GetSystemIdentifier())
+		{
+			fail_attempt(probe, "a node of another cluster answers at its address");
+			return;
+		}
+		probe->seen.epoch = epoch_of(packet);
 		probe->seen.rtt_us = (int) Max(now - probe->asked_us[i], 1);
 		probe->seen.success_us = now;
 		probe->seen.failures = 0;
 		probe->seen.timeline = packet->timeline;
 		probe->seen.receive_lsn = packet->receive_lsn;
 		probe->seen.replay_lsn = packet->replay_lsn;
-		probe->seen.claims_lead = (packet->flags & AURORA_PROBE_IS_LEAD) != 0;
 		probe->seen.detail[0] = '\0';
 		end_attempt(probe);
 		return;
 	}
 }
 
+/*
+ * What cannot be sent from here says nothing about the peer.
+ */
 static void
 ask(Probe *probe)
 {
-	int i = probe->questions++;
+	int i = probe->questions;
+	uint64 nonce;
 
+	if (!pg_strong_random(&nonce, sizeof(nonce)) ||
+		!send_packet(AURORA_PROBE_QUESTION, nonce, &probe->address, probe->address_size))
+	{
+		snprintf(probe->seen.detail, AURORA_DETAIL_SIZE, "could not ask: %s", strerror(errno));
+		probe->questions = 0;
+		probe->suspected = false;
+		return;
+	}
+	probe->questions++;
+	probe->nonces[i] = nonce;
 	probe->asked_us[i] = aurora_clock_us();
-	probe->nonces[i] = pg_prng_uint64(&pg_global_prng_state);
 	probe->seen.attempt_us = probe->asked_us[i];
-	send_packet(AURORA_PROBE_QUESTION, probe->nonces[i], &probe->address, probe->address_size);
 }
 
 static void
@@ -222,11 +247,21 @@ go_on(Probe *probe, int64 now)
 		fail_attempt(probe, "no answer");
 }
 
+static bool
+epoch_is_news(const AuroraProbePacket *packet)
+{
+	AuroraEpoch theirs = epoch_of(packet);
+	AuroraEpoch own = aurora_epoch_own();
+
+	return aurora_epoch_compare(&theirs, &own) > 0;
+}
+
 /* ---- the port ---- */
 
 /*
- * Anybody's question is answered, since a node may ask before this one has heard of it; only what
- * known peers say about epochs is believed.
+ * Anybody's question is answered, since a node may ask before this one has heard of it. What a
+ * question says is not believed, for anybody may have sent it; a peer that names a newer epoch is
+ * asked, and then its answer is.
  */
 static void
 take_datagrams(void *argument, int fd, uint32 events)
@@ -245,14 +280,14 @@ take_datagrams(void *argument, int fd, uint32 events)
 		if (!aurora_probe_packet_read(&packet, bytes, size))
 			continue;
 		if (packet.kind == AURORA_PROBE_QUESTION)
-			send_packet(AURORA_PROBE_ANSWER, packet.nonce, &from, from_size);
+			(void) send_packet(AURORA_PROBE_ANSWER, packet.nonce, &from, from_size);
 		for (int i = 0; i < probe_count; i++)
 			if (is_from(&probes[i], &from))
 			{
 				if (packet.kind == AURORA_PROBE_ANSWER)
 					take_answer(&probes[i], &packet);
-				else if (strcmp(packet.name, probes[i].seen.name) == 0)
-					note_epoch(&packet);
+				else if (epoch_is_news(&packet))
+					begin_attempt(&probes[i]);
 			}
 	}
 }
@@ -475,6 +510,7 @@ aurora_probe_step(bool hurried)
 			go_on(&probes[i], now);
 		note_first_round();
 	}
+	note_newest_epoch();
 	show_on_board();
 }
 

@@ -39,7 +39,7 @@ typedef struct AuroraPeerSeen
 	uint32 timeline;
 	uint64 receive_lsn;
 	uint64 replay_lsn;
-	bool claims_lead;
+	AuroraEpoch epoch; /* timeline 0 for none */
 	char detail[AURORA_DETAIL_SIZE];
 } AuroraPeerSeen;
 
@@ -106,6 +106,8 @@ typedef struct AuroraCommand
 {
 	int pid; /* 0 when none runs */
 	int output;
+	bool at_end; /* of its output */
+	AuroraPoller *poller;
 	int64 started_us;
 	int64 deadline_us;
 	bool timed_out;
@@ -204,6 +206,9 @@ extern void aurora_message_text(StringInfo messages, const char *key, const char
 extern void aurora_message_number(StringInfo messages, const char *key, int64 value);
 extern void aurora_message_end(StringInfo messages);
 
+/* Copies what fits, as valid text in the database's encoding. */
+extern void aurora_copy_text(char *to, size_t size, const char *from);
+
 /*
  * Who has messages for the lead: appends some to the array, once each, and is told when they have
  * arrived, if it wants to know.
@@ -215,6 +220,9 @@ extern void aurora_outbox_add_source(AuroraCollect collect, AuroraDelivered deli
 /* The batch under way, as a JSON array, and its number; the same until it has arrived. */
 extern const char *aurora_outbox_batch(int64 *number);
 extern void aurora_outbox_delivered(void);
+
+/* How long ago it was put together; the ages in it are of then. */
+extern int64 aurora_outbox_age_us(void);
 
 /* ---- agent.c ---- */
 

@@ -61,9 +61,11 @@ CREATE TABLE aurora.node_status (
     round_trip_ms real,
     drops bigint NOT NULL,
     rejected bigint NOT NULL DEFAULT 0,
+    incarnation text COLLATE "C" NOT NULL,
     last_batch bigint NOT NULL,
     conflict_at timestamptz,
-    CONSTRAINT node_status_lag_check CHECK (lag_bytes >= 0 AND lag_seconds >= 0)
+    CONSTRAINT node_status_lag_check CHECK (lag_bytes >= 0 AND lag_seconds >= 0),
+    CONSTRAINT node_status_drops_check CHECK (drops BETWEEN 0 AND 1e15 AND rejected BETWEEN 0 AND 1e15)
 ) WITH (fillfactor = 40, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0, vacuum_truncate = off);
 COMMENT ON TABLE aurora.node_status IS 'The last heartbeat of each node. All times are of the lead''s clock.';
 COMMENT ON COLUMN aurora.node_status.node IS 'The node.';
@@ -86,7 +88,8 @@ COMMENT ON COLUMN aurora.node_status.clock_skew_seconds IS 'Its clock less the l
 COMMENT ON COLUMN aurora.node_status.round_trip_ms IS 'How long its heartbeat took until the lead''s answer.';
 COMMENT ON COLUMN aurora.node_status.drops IS 'Reports that it had no room for since its start.';
 COMMENT ON COLUMN aurora.node_status.rejected IS 'Messages of it that the lead could not take.';
-COMMENT ON COLUMN aurora.node_status.last_batch IS 'Number of the last batch of messages, by which one that comes twice is known.';
+COMMENT ON COLUMN aurora.node_status.incarnation IS 'Tells one run of its agent from another.';
+COMMENT ON COLUMN aurora.node_status.last_batch IS 'Number of the last batch of messages of that run, by which one that comes twice is known.';
 COMMENT ON COLUMN aurora.node_status.conflict_at IS 'When another instance last reported under its name.';
 
 CREATE TABLE aurora.node_state (
@@ -137,7 +140,8 @@ CREATE TABLE aurora.node_capability (
     reported_at timestamptz NOT NULL,
     PRIMARY KEY (node, name),
     CONSTRAINT node_capability_name_check CHECK (name ~ '^[a-z0-9_.:/-]{1,80}$'),
-    CONSTRAINT node_capability_value_check CHECK (num_nonnulls(as_number, as_text, as_boolean) = 1)
+    CONSTRAINT node_capability_value_check CHECK (num_nonnulls(as_number, as_text, as_boolean) = 1),
+    CONSTRAINT node_capability_as_text_check CHECK (length(as_text) <= 1000)
 );
 COMMENT ON TABLE aurora.node_capability IS 'What a node has, one typed value in each row.';
 COMMENT ON COLUMN aurora.node_capability.node IS 'The node.';
@@ -194,7 +198,7 @@ SELECT pg_catalog.pg_extension_config_dump('aurora.lead_heartbeat', '');
 CREATE FUNCTION aurora.require_operator() RETURNS void
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF NOT (aurora.administers_all() OR pg_has_role(aurora.caller(), 'aurora_operator', 'MEMBER')) THEN
+    IF NOT (aurora.administers_all() OR pg_has_role(aurora.caller(), 'aurora_operator', 'USAGE')) THEN
         RAISE insufficient_privilege USING
             MESSAGE = 'permission denied to operate the mesh',
             HINT = 'Members of aurora_operator and aurora_admin may.';
@@ -377,6 +381,9 @@ BEGIN
         RAISE invalid_parameter_value USING
             MESSAGE = format('capability "%s" is neither a number nor a text nor a boolean', name),
             HINT = 'Give one scalar, as JSON.';
+    ELSIF NOT declared AND (SELECT count(*) FROM aurora.node_capability c WHERE c.node = put_capability.node
+                                                                            AND c.name <> put_capability.name) >= 500 THEN
+        RAISE program_limit_exceeded USING MESSAGE = 'a node has at most 500 capabilities';
     END IF;
     INSERT INTO aurora.node_capability AS c (node, name, declared, as_number, as_text, as_boolean, reported_at)
         VALUES (node, name, declared, CASE sort WHEN 'number' THEN value::double precision END,

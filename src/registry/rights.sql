@@ -25,7 +25,7 @@ GRANT EXECUTE ON FUNCTION aurora.own_node, aurora.agent_status, aurora.local_pee
     aurora.health_lead, aurora.health_replication, aurora.health_nodes, aurora.health_services, aurora.health_apis, aurora.health
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.report_connectivity
-    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_gateway;
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.report_heartbeat TO aurora_node;
 GRANT EXECUTE ON FUNCTION aurora.register_node TO aurora_admin;
 GRANT EXECUTE ON FUNCTION aurora.drain_node, aurora.maintenance, aurora.remove_node, aurora.set_capability, aurora.add_service,

@@ -25,7 +25,7 @@ COMMENT ON TABLE aurora.node_service IS 'The services that each node''s agent ch
 COMMENT ON COLUMN aurora.node_service.node IS 'The node whose agent checks it.';
 COMMENT ON COLUMN aurora.node_service.service IS 'Name of the service, a DNS label; also the argument of the node''s own commands.';
 COMMENT ON COLUMN aurora.node_service.kind IS 'How it is checked.';
-COMMENT ON COLUMN aurora.node_service.target IS 'tcp: host:port; http: URL; postgres: conninfo without a password; systemd: unit; command: empty, the node''s aurora.check_command gets the service''s name.';
+COMMENT ON COLUMN aurora.node_service.target IS 'tcp: host:port; http: URL; postgres: conninfo with an address and without a password; systemd: unit; command: empty, the node''s aurora.check_command gets the service''s name.';
 COMMENT ON COLUMN aurora.node_service.expect_status IS 'http: the status wanted; 0 for any below 500.';
 COMMENT ON COLUMN aurora.node_service.check_interval IS 'Time between two checks.';
 COMMENT ON COLUMN aurora.node_service.timeout IS 'How long a check may take.';
@@ -42,6 +42,7 @@ CREATE TABLE aurora.node_service_status (
     latency_ms real,
     detail text,
     PRIMARY KEY (node, service),
+    CONSTRAINT node_service_status_detail_check CHECK (length(detail) <= 500),
     FOREIGN KEY (node, service) REFERENCES aurora.node_service ON UPDATE CASCADE ON DELETE CASCADE
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE aurora.node_service_status IS 'How each service was when its node last said so.';
@@ -62,6 +63,8 @@ CREATE TABLE aurora.service_hour (
     latency_sum_ms double precision NOT NULL,
     latency_max_ms double precision NOT NULL,
     PRIMARY KEY (node, service, hour),
+    CONSTRAINT service_hour_range_check CHECK (checks BETWEEN 0 AND 1e9 AND failures BETWEEN 0 AND checks
+        AND latency_sum_ms BETWEEN 0 AND 1e12 AND latency_max_ms BETWEEN 0 AND 1e12),
     FOREIGN KEY (node, service) REFERENCES aurora.node_service ON UPDATE CASCADE ON DELETE CASCADE
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE aurora.service_hour IS 'The checks of each service by the hour. Kept for 90 days.';
@@ -82,7 +85,8 @@ CREATE TABLE aurora.recovery (
     timed_out boolean NOT NULL,
     duration_ms double precision NOT NULL,
     output text,
-    PRIMARY KEY (node, at, service)
+    PRIMARY KEY (node, at, service),
+    CONSTRAINT recovery_output_check CHECK (length(output) <= 4000)
 );
 COMMENT ON TABLE aurora.recovery IS 'Each run of a node''s recovery command. Kept for 90 days.';
 COMMENT ON COLUMN aurora.recovery.node IS 'The node.';
@@ -107,8 +111,8 @@ CREATE FUNCTION aurora.check_target_error(kind aurora.service_kind, target text)
         WHEN 'tcp' THEN CASE WHEN target !~ '^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$' THEN 'host:port is wanted' END
         WHEN 'http' THEN CASE WHEN target !~ '^https?://[^\s/@]+(/\S*)?$' THEN 'a URL that begins with http:// or https://, without a user, is wanted' END
         WHEN 'systemd' THEN CASE WHEN target !~ '^[A-Za-z0-9:_.@\\-]{1,250}$' THEN 'the name of a unit is wanted' END
-        WHEN 'postgres' THEN CASE WHEN target !~ '^\s*((host|hostaddr|port|dbname|user|sslmode|connect_timeout|application_name)=[^\s''\\]*\s*)+$'
-                                  THEN 'a conninfo of host, hostaddr, port, dbname, user and sslmode is wanted; a password belongs into the node''s .pgpass' END
+        WHEN 'postgres' THEN CASE WHEN target !~ '^\s*((host=(/|[0-9.]+(\s|$)|[0-9a-fA-F:]+(\s|$))|hostaddr=|port=|dbname=|user=|sslmode=)[^\s''\\]*\s*)+$'
+                                  THEN 'a conninfo of host, hostaddr, port, dbname, user and sslmode is wanted, the host an address or the folder of a socket; a Postgres that asks for a password is up' END
         ELSE CASE WHEN target <> '' THEN 'none is wanted: the node''s aurora.check_command gets the name of the service' END END
 $$;
 COMMENT ON FUNCTION aurora.check_target_error(aurora.service_kind, text) IS 'What is wrong with the target of a check; null when nothing is.';
@@ -252,7 +256,7 @@ COMMENT ON COLUMN aurora.recoveries.duration_ms IS 'How long it ran.';
 COMMENT ON COLUMN aurora.recoveries.output IS 'The end of what it printed.';
 
 CREATE FUNCTION aurora.health_services() RETURNS SETOF aurora.component_health
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT format('service %s on %s', s.service, s.node), s.state, s.detail FROM aurora.node_services s
 $$;
 COMMENT ON FUNCTION aurora.health_services() IS 'How each service is; health() asks.';

@@ -36,7 +36,7 @@ aurora_probe_packet_write(const AuroraProbePacket *packet, uint8_t bytes[AURORA_
 	memcpy(to, magic, sizeof(magic));
 	to = put(to + sizeof(magic), packet->kind, 1);
 	to = put(to, packet->nonce, 8);
-	to = put(to, packet->flags, 4);
+	to = put(to, packet->system_identifier, 8);
 	to = put(to, packet->timeline, 4);
 	to = put(to, packet->epoch_timeline, 4);
 	to = put(to, (uint64_t) packet->epoch_began_at, 8);
@@ -55,7 +55,7 @@ aurora_probe_packet_read(AuroraProbePacket *packet, const uint8_t *bytes, size_t
 		return false;
 	packet->kind = (uint8_t) get(&from, 1);
 	packet->nonce = get(&from, 8);
-	packet->flags = (uint32_t) get(&from, 4);
+	packet->system_identifier = get(&from, 8);
 	packet->timeline = (uint32_t) get(&from, 4);
 	packet->epoch_timeline = (uint32_t) get(&from, 4);
 	packet->epoch_began_at = (int64_t) get(&from, 8);

@@ -3,7 +3,7 @@
  * the same size, so nobody's question makes more traffic than it cost. Both carry the epoch and the
  * position in the write-ahead log of their sender.
  *
- * Layout, all numbers in network order: "aurora" 1 kind nonce(8) flags(4) timeline(4)
+ * Layout, all numbers in network order: "aurora" 1 kind nonce(8) system_identifier(8) timeline(4)
  * epoch_timeline(4) epoch_began_at(8) epoch_id(16) receive_lsn(8) replay_lsn(8) name(64)
  */
 #ifndef AURORA_PROBE_PACKET_H
@@ -13,19 +13,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define AURORA_PROBE_SIZE 132
+#define AURORA_PROBE_SIZE 136
 #define AURORA_PROBE_NAME_SIZE 64
 
 #define AURORA_PROBE_QUESTION 1
 #define AURORA_PROBE_ANSWER 2
 
-#define AURORA_PROBE_IS_LEAD 1 /* not in recovery, and not fenced */
-
 typedef struct AuroraProbePacket
 {
 	uint8_t kind;
 	uint64_t nonce;
-	uint32_t flags;
+	uint64_t system_identifier; /* of the sender's cluster */
 	uint32_t timeline;
 	uint32_t epoch_timeline;
 	int64_t epoch_began_at; /* microseconds since 2000 */

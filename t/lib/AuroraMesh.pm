@@ -28,7 +28,9 @@ sub new_mesh
     {
         my @others = grep { $_ != $node } @nodes;
 
-        $node->write_configuration($folder, \@others, %conf, 'aurora.node_name' => $node->name);
+        # On loopback the agents of another mesh may have their usual port.
+        $node->write_configuration($folder, \@others, %conf, 'aurora.node_name' => $node->name,
+            has_tunnels() ? () : ('aurora.agent_port' => $node->port));
     }
     return @nodes;
 }

@@ -52,7 +52,8 @@ sub node_settings
 sub new_node_lead
 {
     my ($name, %conf) = @_;
-    my $lead = new_cluster($name, shared_preload_libraries => "'aurora'", node_settings($name), %conf);
+    my $lead = new_cluster($name,
+        shared_preload_libraries => "'aurora'", wal_keep_size => "'256MB'", node_settings($name), %conf);
 
     $lead->safe_psql('postgres', 'SET client_min_messages = warning; CREATE EXTENSION aurora');
     register_node($lead, $name);
@@ -215,10 +216,10 @@ sub start_ghosts
 {
     my ($lead) = @_;
     my ($out, $err) = ('', '');
-    my @psql = ($lead->installed_command('psql'), '-XAtq', '-d', $lead->connstr('postgres') . ' application_name=ghosts', '-f', '-');
+    my @psql = ($lead->installed_command('psql'), '-XAtq', '-d', $lead->connstr('postgres') . ' application_name=ghosts', '-c', $haunting);
 
     $lead->safe_psql('postgres', $ghost_table);
-    push(@ghosts, IPC::Run::start(\@psql, '<' => \$haunting, '>' => \$out, '2>' => \$err));
+    push(@ghosts, IPC::Run::start(\@psql, '<' => \undef, '>' => \$out, '2>' => \$err));
     return;
 }
 
