@@ -780,9 +780,12 @@ BEGIN
         EXECUTE format('CREATE ROLE %I LOGIN', login_role);
         RAISE NOTICE 'role "%" is made, without a password', login_role
             USING HINT = format('Give it one with \password %I, or let it log in with a certificate; see pg_hba.conf.', login_role);
-    ELSIF EXISTS (SELECT FROM pg_roles WHERE rolname = login_role AND (rolsuper OR rolreplication OR rolcreaterole OR rolbypassrls)) THEN
+    ELSIF EXISTS (SELECT FROM pg_roles r WHERE r.rolname = login_role
+                  AND (NOT r.rolcanlogin OR r.rolsuper OR r.rolreplication OR r.rolcreaterole OR r.rolcreatedb OR r.rolbypassrls
+                       OR EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+                                  WHERE m.member = r.oid AND g.rolname <> 'aurora_node'))) THEN
         RAISE invalid_parameter_value USING
-            MESSAGE = format('role "%s" may do too much for a node', login_role),
+            MESSAGE = format('role "%s" cannot log in, or may do too much for a node', login_role),
             HINT = 'A node''s role needs LOGIN and nothing else.';
     END IF;
     IF NOT pg_has_role(login_role, 'aurora_node', 'MEMBER') THEN
@@ -826,7 +829,7 @@ CREATE FUNCTION aurora.drain_node(node text, drained boolean DEFAULT true) RETUR
 BEGIN
     PERFORM aurora.require_operator();
     PERFORM aurora.require_node(node);
-    UPDATE aurora.node n SET drained_at = CASE WHEN drained THEN coalesce(n.drained_at, now()) END
+    UPDATE aurora.node n SET drained_at = CASE WHEN drained IS NOT FALSE THEN coalesce(n.drained_at, now()) END
         WHERE n.name = drain_node.node;
 END
 $$;
@@ -966,16 +969,18 @@ COMMENT ON FUNCTION aurora.hand_to_agent(text, text, jsonb) IS
 -- ---- what an agent reads ----
 
 CREATE FUNCTION aurora.agent_state(node text, OUT beat bigint, OUT wal_receiver text, OUT extension_version text,
-                                   OUT address text, OUT maintenance int, OUT timeline int, OUT began_us bigint, OUT id uuid)
+                                   OUT address text, OUT maintenance int, OUT timeline int, OUT began_us bigint, OUT id uuid,
+                                   OUT beat_at_us bigint)
     RETURNS record
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT (SELECT h.beat FROM aurora.lead_heartbeat h), (SELECT r.status FROM pg_stat_get_wal_receiver() r),
            (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'aurora'),
            coalesce(host(n.address), ''), (n.maintenance_until > now())::int, p.timeline,
-           (extract(epoch FROM p.began_at - timestamptz '2000-01-01 00:00:00Z') * 1000000)::bigint, p.id
+           (extract(epoch FROM p.began_at - timestamptz '2000-01-01 00:00:00Z') * 1000000)::bigint, p.id,
+           (SELECT extract(epoch FROM h.at - timestamptz '2000-01-01 00:00:00Z') * 1000000 FROM aurora.lead_heartbeat h)::bigint
     FROM (SELECT) x LEFT JOIN aurora.node n ON n.name = agent_state.node CROSS JOIN aurora.epoch() p
 $$;
-COMMENT ON FUNCTION aurora.agent_state(text) IS 'What an agent reads at each turn. began_us: microseconds since 2000.';
+COMMENT ON FUNCTION aurora.agent_state(text) IS 'What an agent reads at each turn. began_us, beat_at_us: microseconds since 2000.';
 
 CREATE FUNCTION aurora.agent_peers(of_node text) RETURNS TABLE (node text, address text, port int)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -1022,7 +1027,7 @@ COMMENT ON FUNCTION aurora.reporting_node(text) IS
 CREATE FUNCTION aurora.refuse_double(status aurora.node_status, instance text, interval_s real) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF instance IS NULL OR status.instance <> instance AND status.heartbeat_at > clock_timestamp() - make_interval(secs => 3 * interval_s) THEN
+    IF status.instance <> instance AND status.heartbeat_at > clock_timestamp() - make_interval(secs => 3 * interval_s) THEN
         RAISE unique_violation USING
             MESSAGE = format('another machine reports as node "%s"', status.node),
             HINT = 'Each node has a name of its own: set aurora.node_name, outside the data folder.';
@@ -1049,7 +1054,7 @@ DECLARE
     fresh boolean;
 BEGIN
     SELECT s.* INTO old FROM aurora.node_status s WHERE s.node = of_node.name FOR UPDATE;
-    fresh := NOT FOUND OR old.incarnation <> h->>'incarnation' OR old.last_batch < batch;
+    fresh := NOT FOUND OR batch IS NULL OR old.incarnation IS DISTINCT FROM h->>'incarnation' OR old.last_batch < batch;
     IF NOT fresh AND old.last_batch > batch THEN
         RETURN false;
     END IF;
@@ -1062,12 +1067,14 @@ BEGIN
         VALUES (of_node.name, left(h->>'instance', 64), at, h->>'is_lead' = '1', (h->>'timeline')::int, (h->>'receive_lsn')::pg_lsn,
             (h->>'replay_lsn')::pg_lsn, bytes,
             CASE WHEN h->>'is_lead' = '1' OR behind = 0 OR bytes = 0 THEN 0
-                 ELSE greatest(extract(epoch FROM at - lead.at) + (behind - 1) * interval_s, 0) END,
+                 WHEN behind = 1 THEN greatest(extract(epoch FROM at - lead.at), 0)
+                 ELSE greatest(extract(epoch FROM at - timestamptz '2000-01-01 00:00:00Z') - (h->>'beat_at')::double precision / 1e6
+                               - interval_s, 0) END,
             nullif(left(h->>'wal_receiver', 64), ''), left(h->>'version', 64), nullif(left(h->>'extension_version', 64), ''),
             left(h->>'postgres_version', 64),
             at - make_interval(secs => (h->>'started_age_us')::double precision / 1e6), (h->>'agent_port')::int,
             (h->>'skew_us')::double precision / 1e6, (h->>'round_trip_us')::double precision / 1e3,
-            (h->>'drops')::bigint, left(h->>'incarnation', 64), batch)
+            (h->>'drops')::bigint, coalesce(left(h->>'incarnation', 64), ''), coalesce(batch, 0))
         ON CONFLICT ON CONSTRAINT node_status_pkey DO UPDATE SET
             instance = excluded.instance, heartbeat_at = excluded.heartbeat_at,
             heartbeats_in_row = CASE WHEN s.heartbeat_at > at - make_interval(secs => 2 * interval_s)
@@ -1134,7 +1141,7 @@ CREATE FUNCTION aurora.note_double(node text, instance text) RETURNS void
 $$;
 COMMENT ON FUNCTION aurora.note_double(text, text) IS 'Notes that another instance reports under a node''s name.';
 
-CREATE FUNCTION aurora.report_heartbeat(node text, heartbeat jsonb, messages jsonb DEFAULT '[]', batch bigint DEFAULT 0,
+CREATE FUNCTION aurora.report_heartbeat(node text, heartbeat jsonb, messages jsonb DEFAULT '[]', batch bigint DEFAULT NULL,
                                         OUT now_us bigint, OUT suspects text, OUT epoch_timeline int,
                                         OUT epoch_began_us bigint, OUT epoch_id uuid, OUT rejected int, OUT rejection text)
     RETURNS record
@@ -1167,7 +1174,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.report_heartbeat(text, jsonb, jsonb, bigint) IS
-    'What an agent calls on the lead at each heartbeat, with a batch of messages. Returns the lead''s clock and the beginning of its epoch (microseconds since 2000), the nodes to probe at once, and how many messages the lead could not take. Members of aurora_node may report about their own node only; one whose role is of no node yet registers itself. Errors: 42501, 22023.';
+    'What an agent calls on the lead at each heartbeat, with a batch of messages and its number (null: take it in any case). Returns the lead''s clock and the beginning of its epoch (microseconds since 2000), the nodes to probe at once, and how many messages the lead could not take. Members of aurora_node may report about their own node only; one whose role is of no node yet registers itself. Errors: 42501, 22023.';
 
 CREATE FUNCTION aurora.receive_capability(node text, body jsonb) RETURNS void
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -1405,6 +1412,9 @@ DECLARE
     forgotten bigint;
 BEGIN
     PERFORM aurora.require_operator();
+    IF keep IS NULL OR keep < interval '1 day' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'at least one day is kept', HINT = 'The default is 90 days.';
+    END IF;
     -- The last one before that time says how the node was then.
     DELETE FROM aurora.node_transition t WHERE t.at < (
         SELECT max(b.at) FROM aurora.node_transition b WHERE b.node = t.node AND b.at < now() - keep);
@@ -1428,7 +1438,7 @@ CREATE FUNCTION aurora.node_uptime(node text, span interval, at timestamptz DEFA
           AND t.at >= coalesce((SELECT max(b.at) FROM aurora.node_transition b
                                 WHERE b.node = node_uptime.node AND b.at <= node_uptime.at - span), '-infinity')
     )
-    SELECT round((100 * sum(extract(epoch FROM to_at - from_at)) FILTER (WHERE state IN ('up', 'degraded'))
+    SELECT round((100 * coalesce(sum(extract(epoch FROM to_at - from_at)) FILTER (WHERE state IN ('up', 'degraded')), 0)
                   / nullif(sum(extract(epoch FROM to_at - from_at)) FILTER (WHERE state IN ('up', 'degraded', 'down')), 0))::numeric, 3)
     FROM phase WHERE to_at > from_at
 $$;
@@ -1641,7 +1651,7 @@ CREATE TABLE aurora.node_service (
     recover boolean NOT NULL DEFAULT false,
     PRIMARY KEY (node, service),
     CONSTRAINT node_service_service_check CHECK (service ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
-    CONSTRAINT node_service_target_check CHECK (length(target) < 500),
+    CONSTRAINT node_service_target_check CHECK (octet_length(target) < 500),
     CONSTRAINT node_service_expect_status_check CHECK (expect_status = 0 OR expect_status BETWEEN 100 AND 599),
     CONSTRAINT node_service_check_interval_check CHECK (check_interval BETWEEN '200 milliseconds' AND '1 day'),
     CONSTRAINT node_service_timeout_check CHECK (timeout BETWEEN '10 milliseconds' AND '1 minute'),
@@ -1736,7 +1746,8 @@ SELECT pg_catalog.pg_extension_config_dump('aurora.recovery', '');
 CREATE FUNCTION aurora.check_target_error(kind aurora.service_kind, target text) RETURNS text
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE kind
-        WHEN 'tcp' THEN CASE WHEN target !~ '^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$' THEN 'host:port is wanted' END
+        WHEN 'tcp' THEN CASE WHEN target !~ '^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$'
+                              OR substring(target FROM '[0-9]+$')::int NOT BETWEEN 1 AND 65535 THEN 'host:port is wanted' END
         WHEN 'http' THEN CASE WHEN target !~ '^https?://[^\s/@]+(/\S*)?$' THEN 'a URL that begins with http:// or https://, without a user, is wanted' END
         WHEN 'systemd' THEN CASE WHEN target !~ '^[A-Za-z0-9:_.@\\-]{1,250}$' THEN 'the name of a unit is wanted' END
         WHEN 'postgres' THEN CASE WHEN target !~ '^\s*((host=(/|[0-9.]+(\s|$)|[0-9a-fA-F:]+(\s|$))|hostaddr=|port=|dbname=|user=|sslmode=)[^\s''\\]*\s*)+$'
@@ -1766,7 +1777,7 @@ BEGIN
     IF wrong IS NOT NULL THEN
         RAISE invalid_parameter_value USING
             MESSAGE = format('"%s" is not a target for a check of kind %s', target, kind), HINT = 'For it ' || wrong || '.';
-    ELSIF recover AND (kind = 'postgres' OR service ~ '^postgres') THEN
+    ELSIF recover AND (kind = 'postgres' OR service ~ '^(postgres|postgresql)$' OR kind = 'systemd' AND target ~ '^postgresql(@|\.|$)') THEN
         RAISE invalid_parameter_value USING
             MESSAGE = 'Postgres is not recovered by a command that runs inside it',
             HINT = 'Leave that to systemd (Restart=on-failure) or Patroni.';
@@ -1900,7 +1911,7 @@ CREATE TABLE aurora.api (
     verdict aurora.api_state,
     verdict_since timestamptz,
     CONSTRAINT api_api_check CHECK (api ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
-    CONSTRAINT api_url_check CHECK (url ~ '^https?://[^\s/@]+(/\S*)?$' AND length(url) < 500),
+    CONSTRAINT api_url_check CHECK (url ~ '^https?://[^\s/@]+(/\S*)?$' AND octet_length(url) < 500),
     CONSTRAINT api_expect_status_check CHECK (expect_status = 0 OR expect_status BETWEEN 100 AND 599),
     CONSTRAINT api_check_interval_check CHECK (check_interval BETWEEN '1 second' AND '1 day'),
     CONSTRAINT api_timeout_check CHECK (timeout BETWEEN '10 milliseconds' AND '1 minute')
@@ -1985,12 +1996,16 @@ BEGIN
     SELECT CASE WHEN count(*) FILTER (WHERE s.status = 'healthy') * 2 > count(*) THEN 'healthy'
                 WHEN count(*) FILTER (WHERE s.status <> 'down') = 0 THEN 'down' ELSE 'degraded' END::aurora.api_state
         INTO found FROM aurora.api_status s
-        WHERE s.api = of_api AND s.reported_at > clock_timestamp() - interval '10 minutes';
+        WHERE s.api = of_api AND s.reported_at > clock_timestamp() - interval '10 minutes'
+        HAVING count(*) > 0;
+    IF found IS NULL THEN
+        RETURN;
+    END IF;
     UPDATE aurora.api a SET verdict = found, verdict_since = clock_timestamp()
         WHERE a.api = of_api AND a.verdict IS DISTINCT FROM found;
 END
 $$;
-COMMENT ON FUNCTION aurora.judge_api(text) IS 'Brings an API''s verdict up to date with the reports of the last ten minutes.';
+COMMENT ON FUNCTION aurora.judge_api(text) IS 'Brings an API''s verdict up to date with the reports of the last ten minutes; without any it stays.';
 
 CREATE FUNCTION aurora.receive_connectivity(node text, body jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

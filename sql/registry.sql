@@ -75,7 +75,7 @@ CREATE ROLE regress_admin IN ROLE aurora_admin;
 CREATE ROLE regress_operator IN ROLE aurora_operator;
 CREATE ROLE regress_user IN ROLE aurora_user;
 CREATE ROLE regress_agent IN ROLE aurora_agent;
-CREATE ROLE regress_node IN ROLE aurora_node;
+CREATE ROLE regress_node LOGIN IN ROLE aurora_node;
 CREATE ROLE regress_monitor IN ROLE aurora_monitor;
 CREATE ROLE regress_gateway IN ROLE aurora_gateway;
 GRANT USAGE ON SEQUENCE pg_temp.batch TO PUBLIC;
@@ -98,7 +98,7 @@ SELECT is(pg_temp.rows_of($$ SELECT login_role FROM aurora.register_node('beta',
           'a node can log in with a role that is there');
 SELECT is(pg_temp.rows_of($$ SELECT role, login_role FROM aurora.register_node('beta', 'backup') $$), '(backup,regress_node)',
           'and keeps it when it is registered again');
-CREATE ROLE regress_newcomer;
+CREATE ROLE regress_newcomer LOGIN;
 SELECT lives_ok($$ SELECT aurora.register_node('gamma', login_role => 'regress_newcomer') $$, 'a role that is no member of aurora_node');
 SELECT ok(pg_has_role('regress_newcomer', 'aurora_node', 'MEMBER'), 'becomes one');
 SELECT lives_ok(format('SELECT aurora.register_node(%L)', name), format('"%s%s" is a name', left(name, 20), CASE WHEN length(name) > 20 THEN '...' ELSE '' END))
@@ -123,7 +123,7 @@ SELECT is(pg_temp.error_of($$ SELECT aurora.register_node('delta', login_role =>
 SELECT is(pg_temp.error_of($$ SELECT aurora.register_node('alpha', login_role => 'regress_node') $$) ~ '^23505', true, 'not by a change either');
 SELECT throws_ok($$ SELECT aurora.register_node('delta', address => '10.0.0.0/24') $$, '23514', NULL, 'an address is of a machine, not of a network');
 SELECT throws_ok($$ SELECT aurora.register_node('delta', login_role => 'pg_delta') $$, '42939', NULL, 'roles that Postgres keeps to itself are not made');
-CREATE ROLE regress_powerful;
+CREATE ROLE regress_powerful LOGIN;
 SELECT alike(pg_temp.error_of(format('ALTER ROLE regress_powerful NOSUPERUSER NOREPLICATION NOCREATEROLE NOBYPASSRLS;
                                     ALTER ROLE regress_powerful %s;
                                     SELECT aurora.register_node(''delta'', login_role => ''regress_powerful'')', power)),
@@ -205,7 +205,7 @@ SELECT is(pg_temp.error_of($$ SELECT pg_temp.report('alpha') $$),
           'but not about another');
 SELECT is(pg_temp.error_of($$ SELECT pg_temp.report('delta') $$) ~ '^42501', true, 'nor about one that nobody knows');
 RESET ROLE;
-CREATE ROLE regress_self IN ROLE aurora_node;
+CREATE ROLE regress_self LOGIN IN ROLE aurora_node;
 SET LOCAL ROLE regress_self;
 SELECT is(pg_temp.error_of($$ SELECT pg_temp.report('alpha') $$),
           '42501 | role "regress_self" may not report about node "alpha" | Another role is that node''s; see aurora.node, or register it again with aurora.register_node().',

@@ -70,14 +70,15 @@ sub call_on_standby
     return try_sql($standby, "$verb aurora.$name(" . join(', ', @values) . ')');
 }
 
-# Volatile functions that a role may call write; those that only look say so by being listed here.
+# Volatile functions that a role may call write; those that only look, or hand
+# on to the agent, are listed here.
 my @writers = split(/\n/, $lead->safe_psql('postgres', <<'SQL'));
 SELECT p.proname, (SELECT coalesce(string_agg(format_type(t, NULL), ', ' ORDER BY n), '')
                    FROM unnest(p.proargtypes[0:p.pronargs - p.pronargdefaults - 1]) WITH ORDINALITY a (t, n)), p.prokind
 FROM pg_proc p
 WHERE p.pronamespace = 'aurora'::regnamespace AND p.provolatile = 'v' AND p.prorettype <> 'trigger'::regtype
   AND (EXISTS (SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner))
-  AND p.proname NOT IN ('assume', 'company_for', 'item_is_misplaced')
+  AND p.proname NOT IN ('assume', 'company_for', 'item_is_misplaced', 'report_connectivity')
 ORDER BY 1
 SQL
 cmp_ok(scalar(@writers), '>=', 25, 'the writing functions are found (' . scalar(@writers) . ')');

@@ -40,6 +40,7 @@ INSERT INTO aurora.item (company_id, owner, kind, title, received_at, state, sta
     FROM aurora.company, generate_series(1, 60) n;
 SELECT aurora.set_groups_apart(2), aurora.run_duty('archive_q4'), aurora.run_duty('sample_surface'), aurora.run_duty('refresh_win_chances');
 SQL
+    $filler->safe_psql('postgres', mesh_sql());
     settle($filler);
     # A change of settings that is half applied is carried on where it is restored.
     $filler->safe_psql('postgres', "SELECT aurora.set_company('company 2', big_threshold => 777)");
@@ -52,6 +53,29 @@ SQL
     run_ok([ 'pg_restore', '--exit-on-error', '-d', $source->connstr('filled'), "$folder/first.dump" ],
         'its dump in custom format is restored in another database');
     return;
+}
+
+# A row in every table of the mesh.
+sub mesh_sql
+{
+    return <<'SQL';
+SET client_min_messages = error;
+SELECT aurora.take_up_lead('one'), aurora.register_node('one', 'backup', '10.0.0.1'),
+       aurora.register_node('two', 'compute', '10.0.0.2'), aurora.maintenance('two', '1 day', 'ü'),
+       aurora.add_service('two', 'web', 'http', 'http://10.0.0.2/'), aurora.watch_api('mail', 'https://mail.example/'),
+       aurora.beat_lead();
+SELECT aurora.report_heartbeat('two', '{"instance": "i", "incarnation": "n", "is_lead": 0, "beat": 0, "timeline": 1,
+    "receive_lsn": "0/1", "replay_lsn": "0/1", "wal_receiver": "streaming", "version": "1.0", "postgres_version": "15",
+    "started_age_us": 1, "agent_port": 9998, "drops": 0}', '[
+    {"kind": "probe", "body": {"to": "one", "failures": 0, "attempt_age_us": 1, "success_age_us": 1, "rtt_us": 5}},
+    {"kind": "capability", "body": {"name": "cpu_cores", "value": 4}},
+    {"kind": "service", "body": {"service": "web", "state": "up", "since_age_us": 1, "age_us": 1, "latency_us": 9, "checks": 1,
+                                 "failures": 0, "latency_sum_us": 9, "latency_max_us": 9, "detail": ""}},
+    {"kind": "connectivity", "body": {"api": "mail", "status": "healthy", "latency_us": 9, "age_us": 1, "reported_by": "agent"}},
+    {"kind": "recovery", "body": {"service": "web", "attempt": 1, "exit_status": 0, "timed_out": 0, "age_us": 1,
+                                  "duration_us": 2, "output": "done"}}]');
+SELECT aurora.judge_nodes();
+SQL
 }
 
 sub run_ok

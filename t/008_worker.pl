@@ -48,7 +48,7 @@ ok($lead->poll_query_until('app', "SELECT last_error IS NULL FROM aurora.duties 
     'and the worker goes on after it');
 
 my $standby = new_standby($lead, 'worker_standby');
-is($standby->safe_psql('app', "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'aurora%'"), '0',
+is($standby->safe_psql('app', "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'aurora worker'"), '0',
     'a standby has no worker');
 
 $lead->safe_psql('app', 'DROP EXTENSION aurora CASCADE');

@@ -316,22 +316,22 @@ cmp_ok($lead->safe_psql('postgres', "SELECT failures_24h FROM aurora.node_servic
 my $recoveries = "SELECT count(*) FROM aurora.recoveries WHERE service = 'broken'";
 add_service('alpha', 'broken', 'tcp', "127.0.0.1:$closed_port", recover => 'true');
 service_comes('broken', 'down', '%', 'a service that may be recovered is down');
-goes_on($lead, 'SELECT beat FROM aurora.lead_heartbeat', 4, 'time goes by');
+time_passes($lead, 3);
 is_sql($lead, $recoveries, '0', 'without a recovery command nothing is done');
 $lead->safe_psql('postgres', "SELECT aurora.maintenance('alpha')");
 comes($lead, "SELECT state FROM aurora.nodes WHERE name = 'alpha'", 'in maintenance', 'maintenance');
 $lead->append_conf('postgresql.conf', "aurora.recovery_command = 'recovery'");
 $lead->reload;
 ok(wait_until(sub { log_count($lead, qr/invalid value for parameter "aurora.recovery_command"/) > 0 }), 'a relative path is refused');
-# The lists are read every five seconds: by twelve heartbeats the agent knows of the maintenance.
-goes_on($lead, 'SELECT beat FROM aurora.lead_heartbeat', 12, 'time goes by');
+# The agent reads of the maintenance every five seconds.
+time_passes($lead, 7);
 configure_node($lead, 'aurora.recovery_command' => "'$recovery'");
 comes($lead, "SELECT setting FROM pg_settings WHERE name = 'aurora.recovery_command'", 'an absolute one is taken', $recovery);
-goes_on($lead, 'SELECT beat FROM aurora.lead_heartbeat', 6, 'time goes by');
+time_passes($lead, 3);
 is_sql($lead, $recoveries, '0', 'in maintenance nothing is done');
 $lead->safe_psql('postgres', "SELECT aurora.maintenance('alpha', '0')");
 comes($lead, $recoveries, 'after it the command is run, up to the limit of an hour', '3');
-goes_on($lead, 'SELECT beat FROM aurora.lead_heartbeat', 10, 'time goes by');
+time_passes($lead, 5);
 is_sql($lead, $recoveries, '3', 'and no more');
 is_sql($lead, "SELECT string_agg(attempt || ' ' || exit_status, ', ' ORDER BY at) FROM aurora.recoveries WHERE service = 'broken'",
     '1 7, 2 7, 3 7', 'each attempt is written down with its exit status');

@@ -67,11 +67,21 @@ check_node_name(char **value, void **extra, GucSource source)
 }
 
 /*
- * A library that is loaded later cannot define a setting that wants a restart.
+ * A library that is loaded later cannot define a setting that wants a restart. And a value that was
+ * there before the library only gives a warning when it is bad: a node under a wrong name must not
+ * start.
  */
 void
 aurora_node_init(void)
 {
+	const char *given = GetConfigOption("aurora.node_name", true, false);
+
+	if (aurora_preloaded && given && given[0] && !aurora_is_dns_label(given))
+		ereport(FATAL,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for parameter \"aurora.node_name\": \"%s\"", given),
+				 errhint("A node's name is a DNS label: 1 to 63 lower-case letters, digits and "
+						 "hyphens, with no hyphen at either end.")));
 	DefineCustomStringVariable(
 		"aurora.node_name", "The name of this node, a DNS label; empty for the host's name.",
 		"Set it outside the data folder, which base backups copy.", &node_name, "",

@@ -49,6 +49,7 @@ static struct
 	int64 next_judge_us;
 	int64 next_capabilities_us;
 	int64 beat;
+	int64 beat_at; /* by the clock of the lead that wrote it */
 	int64 beat_us;
 	bool maintenance;
 	char address[AURORA_ADDRESS_SIZE];
@@ -134,6 +135,7 @@ read_state(void)
 		copy_column(agent.extension_version, sizeof(agent.extension_version), 0, 3);
 		copy_column(agent.address, sizeof(agent.address), 0, 4);
 		agent.maintenance = number_column(0, 5) != 0;
+		agent.beat_at = number_column(0, 9);
 		read_epoch();
 	}
 	SPI_finish();
@@ -280,6 +282,7 @@ heartbeat(void)
 	aurora_message_number(&body, "batch_age_us", aurora_outbox_age_us());
 	aurora_message_number(&body, "is_lead", !agent.standby);
 	aurora_message_number(&body, "beat", agent.beat);
+	aurora_message_number(&body, "beat_at", agent.beat_at);
 	aurora_message_number(&body, "timeline", current_timeline());
 	append_positions(&body);
 	aurora_message_text(&body, "wal_receiver", agent.wal_receiver);
@@ -478,11 +481,12 @@ static void
 report(void)
 {
 	int64 interval_us = aurora_heartbeat_interval_ms * 1000L;
-	bool news = aurora_probe_has_news();
+	int64 now = aurora_clock_us();
 
 	if (agent.standby && !aurora_link_is_idle(agent.link))
 		return;
-	if (!news && aurora_clock_us() < agent.next_report_us)
+	if (now < agent.next_report_us &&
+		(now < agent.next_report_us - interval_us * 3 / 4 || !aurora_probe_has_news()))
 		return;
 	agent.next_report_us = aurora_clock_us() + interval_us;
 	if (agent.standby)

@@ -44,16 +44,18 @@ COMMENT ON FUNCTION aurora.hand_to_agent(text, text, jsonb) IS
 -- ---- what an agent reads ----
 
 CREATE FUNCTION aurora.agent_state(node text, OUT beat bigint, OUT wal_receiver text, OUT extension_version text,
-                                   OUT address text, OUT maintenance int, OUT timeline int, OUT began_us bigint, OUT id uuid)
+                                   OUT address text, OUT maintenance int, OUT timeline int, OUT began_us bigint, OUT id uuid,
+                                   OUT beat_at_us bigint)
     RETURNS record
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT (SELECT h.beat FROM aurora.lead_heartbeat h), (SELECT r.status FROM pg_stat_get_wal_receiver() r),
            (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'aurora'),
            coalesce(host(n.address), ''), (n.maintenance_until > now())::int, p.timeline,
-           (extract(epoch FROM p.began_at - timestamptz '2000-01-01 00:00:00Z') * 1000000)::bigint, p.id
+           (extract(epoch FROM p.began_at - timestamptz '2000-01-01 00:00:00Z') * 1000000)::bigint, p.id,
+           (SELECT extract(epoch FROM h.at - timestamptz '2000-01-01 00:00:00Z') * 1000000 FROM aurora.lead_heartbeat h)::bigint
     FROM (SELECT) x LEFT JOIN aurora.node n ON n.name = agent_state.node CROSS JOIN aurora.epoch() p
 $$;
-COMMENT ON FUNCTION aurora.agent_state(text) IS 'What an agent reads at each turn. began_us: microseconds since 2000.';
+COMMENT ON FUNCTION aurora.agent_state(text) IS 'What an agent reads at each turn. began_us, beat_at_us: microseconds since 2000.';
 
 CREATE FUNCTION aurora.agent_peers(of_node text) RETURNS TABLE (node text, address text, port int)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -100,7 +102,7 @@ COMMENT ON FUNCTION aurora.reporting_node(text) IS
 CREATE FUNCTION aurora.refuse_double(status aurora.node_status, instance text, interval_s real) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF instance IS NULL OR status.instance <> instance AND status.heartbeat_at > clock_timestamp() - make_interval(secs => 3 * interval_s) THEN
+    IF status.instance <> instance AND status.heartbeat_at > clock_timestamp() - make_interval(secs => 3 * interval_s) THEN
         RAISE unique_violation USING
             MESSAGE = format('another machine reports as node "%s"', status.node),
             HINT = 'Each node has a name of its own: set aurora.node_name, outside the data folder.';
@@ -127,7 +129,7 @@ DECLARE
     fresh boolean;
 BEGIN
     SELECT s.* INTO old FROM aurora.node_status s WHERE s.node = of_node.name FOR UPDATE;
-    fresh := NOT FOUND OR old.incarnation <> h->>'incarnation' OR old.last_batch < batch;
+    fresh := NOT FOUND OR batch IS NULL OR old.incarnation IS DISTINCT FROM h->>'incarnation' OR old.last_batch < batch;
     IF NOT fresh AND old.last_batch > batch THEN
         RETURN false;
     END IF;
@@ -140,12 +142,14 @@ BEGIN
         VALUES (of_node.name, left(h->>'instance', 64), at, h->>'is_lead' = '1', (h->>'timeline')::int, (h->>'receive_lsn')::pg_lsn,
             (h->>'replay_lsn')::pg_lsn, bytes,
             CASE WHEN h->>'is_lead' = '1' OR behind = 0 OR bytes = 0 THEN 0
-                 ELSE greatest(extract(epoch FROM at - lead.at) + (behind - 1) * interval_s, 0) END,
+                 WHEN behind = 1 THEN greatest(extract(epoch FROM at - lead.at), 0)
+                 ELSE greatest(extract(epoch FROM at - timestamptz '2000-01-01 00:00:00Z') - (h->>'beat_at')::double precision / 1e6
+                               - interval_s, 0) END,
             nullif(left(h->>'wal_receiver', 64), ''), left(h->>'version', 64), nullif(left(h->>'extension_version', 64), ''),
             left(h->>'postgres_version', 64),
             at - make_interval(secs => (h->>'started_age_us')::double precision / 1e6), (h->>'agent_port')::int,
             (h->>'skew_us')::double precision / 1e6, (h->>'round_trip_us')::double precision / 1e3,
-            (h->>'drops')::bigint, left(h->>'incarnation', 64), batch)
+            (h->>'drops')::bigint, coalesce(left(h->>'incarnation', 64), ''), coalesce(batch, 0))
         ON CONFLICT ON CONSTRAINT node_status_pkey DO UPDATE SET
             instance = excluded.instance, heartbeat_at = excluded.heartbeat_at,
             heartbeats_in_row = CASE WHEN s.heartbeat_at > at - make_interval(secs => 2 * interval_s)
@@ -212,7 +216,7 @@ CREATE FUNCTION aurora.note_double(node text, instance text) RETURNS void
 $$;
 COMMENT ON FUNCTION aurora.note_double(text, text) IS 'Notes that another instance reports under a node''s name.';
 
-CREATE FUNCTION aurora.report_heartbeat(node text, heartbeat jsonb, messages jsonb DEFAULT '[]', batch bigint DEFAULT 0,
+CREATE FUNCTION aurora.report_heartbeat(node text, heartbeat jsonb, messages jsonb DEFAULT '[]', batch bigint DEFAULT NULL,
                                         OUT now_us bigint, OUT suspects text, OUT epoch_timeline int,
                                         OUT epoch_began_us bigint, OUT epoch_id uuid, OUT rejected int, OUT rejection text)
     RETURNS record
@@ -245,7 +249,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.report_heartbeat(text, jsonb, jsonb, bigint) IS
-    'What an agent calls on the lead at each heartbeat, with a batch of messages. Returns the lead''s clock and the beginning of its epoch (microseconds since 2000), the nodes to probe at once, and how many messages the lead could not take. Members of aurora_node may report about their own node only; one whose role is of no node yet registers itself. Errors: 42501, 22023.';
+    'What an agent calls on the lead at each heartbeat, with a batch of messages and its number (null: take it in any case). Returns the lead''s clock and the beginning of its epoch (microseconds since 2000), the nodes to probe at once, and how many messages the lead could not take. Members of aurora_node may report about their own node only; one whose role is of no node yet registers itself. Errors: 42501, 22023.';
 
 CREATE FUNCTION aurora.receive_capability(node text, body jsonb) RETURNS void
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -9,7 +9,7 @@ CREATE TABLE aurora.api (
     verdict aurora.api_state,
     verdict_since timestamptz,
     CONSTRAINT api_api_check CHECK (api ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
-    CONSTRAINT api_url_check CHECK (url ~ '^https?://[^\s/@]+(/\S*)?$' AND length(url) < 500),
+    CONSTRAINT api_url_check CHECK (url ~ '^https?://[^\s/@]+(/\S*)?$' AND octet_length(url) < 500),
     CONSTRAINT api_expect_status_check CHECK (expect_status = 0 OR expect_status BETWEEN 100 AND 599),
     CONSTRAINT api_check_interval_check CHECK (check_interval BETWEEN '1 second' AND '1 day'),
     CONSTRAINT api_timeout_check CHECK (timeout BETWEEN '10 milliseconds' AND '1 minute')
@@ -94,12 +94,16 @@ BEGIN
     SELECT CASE WHEN count(*) FILTER (WHERE s.status = 'healthy') * 2 > count(*) THEN 'healthy'
                 WHEN count(*) FILTER (WHERE s.status <> 'down') = 0 THEN 'down' ELSE 'degraded' END::aurora.api_state
         INTO found FROM aurora.api_status s
-        WHERE s.api = of_api AND s.reported_at > clock_timestamp() - interval '10 minutes';
+        WHERE s.api = of_api AND s.reported_at > clock_timestamp() - interval '10 minutes'
+        HAVING count(*) > 0;
+    IF found IS NULL THEN
+        RETURN;
+    END IF;
     UPDATE aurora.api a SET verdict = found, verdict_since = clock_timestamp()
         WHERE a.api = of_api AND a.verdict IS DISTINCT FROM found;
 END
 $$;
-COMMENT ON FUNCTION aurora.judge_api(text) IS 'Brings an API''s verdict up to date with the reports of the last ten minutes.';
+COMMENT ON FUNCTION aurora.judge_api(text) IS 'Brings an API''s verdict up to date with the reports of the last ten minutes; without any it stays.';
 
 CREATE FUNCTION aurora.receive_connectivity(node text, body jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

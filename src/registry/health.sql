@@ -207,6 +207,9 @@ DECLARE
     forgotten bigint;
 BEGIN
     PERFORM aurora.require_operator();
+    IF keep IS NULL OR keep < interval '1 day' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'at least one day is kept', HINT = 'The default is 90 days.';
+    END IF;
     -- The last one before that time says how the node was then.
     DELETE FROM aurora.node_transition t WHERE t.at < (
         SELECT max(b.at) FROM aurora.node_transition b WHERE b.node = t.node AND b.at < now() - keep);
@@ -230,7 +233,7 @@ CREATE FUNCTION aurora.node_uptime(node text, span interval, at timestamptz DEFA
           AND t.at >= coalesce((SELECT max(b.at) FROM aurora.node_transition b
                                 WHERE b.node = node_uptime.node AND b.at <= node_uptime.at - span), '-infinity')
     )
-    SELECT round((100 * sum(extract(epoch FROM to_at - from_at)) FILTER (WHERE state IN ('up', 'degraded'))
+    SELECT round((100 * coalesce(sum(extract(epoch FROM to_at - from_at)) FILTER (WHERE state IN ('up', 'degraded')), 0)
                   / nullif(sum(extract(epoch FROM to_at - from_at)) FILTER (WHERE state IN ('up', 'degraded', 'down')), 0))::numeric, 3)
     FROM phase WHERE to_at > from_at
 $$;

@@ -436,7 +436,9 @@ aurora_probe_suspects(const char *names)
 		size_t length = strcspn(names, ",");
 		Probe *probe = probe_of(names, length);
 
-		if (probe && listener >= 0 && probe->address_size != 0)
+		/* Its answer names the suspects again, so without this they would be asked without rest. */
+		if (probe && listener >= 0 && probe->address_size != 0 &&
+			aurora_clock_us() - probe->seen.attempt_us > aurora_heartbeat_interval_ms * 500L)
 		{
 			probe->suspected = true;
 			begin_attempt(probe);

@@ -260,9 +260,12 @@ BEGIN
         EXECUTE format('CREATE ROLE %I LOGIN', login_role);
         RAISE NOTICE 'role "%" is made, without a password', login_role
             USING HINT = format('Give it one with \password %I, or let it log in with a certificate; see pg_hba.conf.', login_role);
-    ELSIF EXISTS (SELECT FROM pg_roles WHERE rolname = login_role AND (rolsuper OR rolreplication OR rolcreaterole OR rolbypassrls)) THEN
+    ELSIF EXISTS (SELECT FROM pg_roles r WHERE r.rolname = login_role
+                  AND (NOT r.rolcanlogin OR r.rolsuper OR r.rolreplication OR r.rolcreaterole OR r.rolcreatedb OR r.rolbypassrls
+                       OR EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+                                  WHERE m.member = r.oid AND g.rolname <> 'aurora_node'))) THEN
         RAISE invalid_parameter_value USING
-            MESSAGE = format('role "%s" may do too much for a node', login_role),
+            MESSAGE = format('role "%s" cannot log in, or may do too much for a node', login_role),
             HINT = 'A node''s role needs LOGIN and nothing else.';
     END IF;
     IF NOT pg_has_role(login_role, 'aurora_node', 'MEMBER') THEN
@@ -306,7 +309,7 @@ CREATE FUNCTION aurora.drain_node(node text, drained boolean DEFAULT true) RETUR
 BEGIN
     PERFORM aurora.require_operator();
     PERFORM aurora.require_node(node);
-    UPDATE aurora.node n SET drained_at = CASE WHEN drained THEN coalesce(n.drained_at, now()) END
+    UPDATE aurora.node n SET drained_at = CASE WHEN drained IS NOT FALSE THEN coalesce(n.drained_at, now()) END
         WHERE n.name = drain_node.node;
 END
 $$;

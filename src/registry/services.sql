@@ -13,7 +13,7 @@ CREATE TABLE aurora.node_service (
     recover boolean NOT NULL DEFAULT false,
     PRIMARY KEY (node, service),
     CONSTRAINT node_service_service_check CHECK (service ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
-    CONSTRAINT node_service_target_check CHECK (length(target) < 500),
+    CONSTRAINT node_service_target_check CHECK (octet_length(target) < 500),
     CONSTRAINT node_service_expect_status_check CHECK (expect_status = 0 OR expect_status BETWEEN 100 AND 599),
     CONSTRAINT node_service_check_interval_check CHECK (check_interval BETWEEN '200 milliseconds' AND '1 day'),
     CONSTRAINT node_service_timeout_check CHECK (timeout BETWEEN '10 milliseconds' AND '1 minute'),
@@ -108,7 +108,8 @@ SELECT pg_catalog.pg_extension_config_dump('aurora.recovery', '');
 CREATE FUNCTION aurora.check_target_error(kind aurora.service_kind, target text) RETURNS text
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE kind
-        WHEN 'tcp' THEN CASE WHEN target !~ '^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$' THEN 'host:port is wanted' END
+        WHEN 'tcp' THEN CASE WHEN target !~ '^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$'
+                              OR substring(target FROM '[0-9]+$')::int NOT BETWEEN 1 AND 65535 THEN 'host:port is wanted' END
         WHEN 'http' THEN CASE WHEN target !~ '^https?://[^\s/@]+(/\S*)?$' THEN 'a URL that begins with http:// or https://, without a user, is wanted' END
         WHEN 'systemd' THEN CASE WHEN target !~ '^[A-Za-z0-9:_.@\\-]{1,250}$' THEN 'the name of a unit is wanted' END
         WHEN 'postgres' THEN CASE WHEN target !~ '^\s*((host=(/|[0-9.]+(\s|$)|[0-9a-fA-F:]+(\s|$))|hostaddr=|port=|dbname=|user=|sslmode=)[^\s''\\]*\s*)+$'
@@ -138,7 +139,7 @@ BEGIN
     IF wrong IS NOT NULL THEN
         RAISE invalid_parameter_value USING
             MESSAGE = format('"%s" is not a target for a check of kind %s', target, kind), HINT = 'For it ' || wrong || '.';
-    ELSIF recover AND (kind = 'postgres' OR service ~ '^postgres') THEN
+    ELSIF recover AND (kind = 'postgres' OR service ~ '^(postgres|postgresql)$' OR kind = 'systemd' AND target ~ '^postgresql(@|\.|$)') THEN
         RAISE invalid_parameter_value USING
             MESSAGE = 'Postgres is not recovered by a command that runs inside it',
             HINT = 'Leave that to systemd (Restart=on-failure) or Patroni.';

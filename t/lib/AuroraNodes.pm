@@ -15,7 +15,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(
-  free_udp_port node_settings new_node_lead new_node_standby register_node configure_node wait_until comes goes_on state_comes
+  free_udp_port node_settings new_node_lead new_node_standby register_node configure_node wait_until comes goes_on time_passes state_comes
   agent_pid log_count pause_server wake_server start_ghosts stop_ghosts ghost_beats
 );
 
@@ -120,6 +120,16 @@ sub goes_on
     my $now = $node->safe_psql('postgres', "SELECT ($number)");
 
     return comes($node, "SELECT ($number) >= $now + $by", $name);
+}
+
+# Lets time go by in which something could happen that must not.
+sub time_passes
+{
+    my ($node, $seconds) = @_;
+    my $until = $node->safe_psql('postgres', "SELECT clock_timestamp() + interval '$seconds seconds'");
+
+    $node->poll_query_until('postgres', "SELECT clock_timestamp() > '$until'") or die 'no time went by';
+    return;
 }
 
 # Waits until a node is shown in a state, for a reason like the pattern.
