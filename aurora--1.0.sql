@@ -939,7 +939,7 @@ CREATE FUNCTION aurora.agent_status(OUT node text, OUT pid int, OUT starts bigin
     RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_agent_status';
 COMMENT ON FUNCTION aurora.agent_status() IS
-    'This node''s agent: its connection to the lead (link: local, connecting, connected or waiting), when the lead last answered, when a heartbeat of the lead last came by replication, where it answers probes, reports that had no room (drops) or that the lead could not take (rejected), why the lead''s duties do not run here (off_duty), and whether replication has stopped (cut_off). No row without the preloaded library.';
+    'This node''s agent: its connection to the lead (link: local, connecting, connected or waiting), when the lead last answered, when a heartbeat of the lead last came by replication, where it answers probes, reports that had no room (drops) or that the lead could not take (rejected; last_rejection is of the last answer), why the lead''s duties do not run here (off_duty), and whether replication has stopped (cut_off). No row without the preloaded library.';
 
 CREATE FUNCTION aurora.local_peers(OUT node text, OUT address text, OUT port int, OUT rtt_ms double precision,
                                    OUT asked_seconds_ago double precision, OUT answered_seconds_ago double precision,
@@ -1054,11 +1054,11 @@ DECLARE
     fresh boolean;
 BEGIN
     SELECT s.* INTO old FROM aurora.node_status s WHERE s.node = of_node.name FOR UPDATE;
-    fresh := NOT FOUND OR batch IS NULL OR old.incarnation IS DISTINCT FROM h->>'incarnation' OR old.last_batch < batch;
+    fresh := NOT FOUND OR batch IS NULL OR old.incarnation IS DISTINCT FROM coalesce(left(h->>'incarnation', 64), '') OR old.last_batch < batch;
     IF NOT fresh AND old.last_batch > batch THEN
         RETURN false;
     END IF;
-    PERFORM aurora.refuse_double(old, h->>'instance', interval_s);
+    PERFORM aurora.refuse_double(old, left(h->>'instance', 64), interval_s);
     SELECT l.* INTO lead FROM aurora.lead_heartbeat l;
     behind := greatest(coalesce(lead.beat - (h->>'beat')::bigint, 0), 0);
     INSERT INTO aurora.node_status AS s (node, instance, heartbeat_at, is_lead, timeline, receive_lsn, replay_lsn,
@@ -1162,7 +1162,7 @@ BEGIN
             SELECT r.rejected, r.rejection INTO rejected, rejection FROM aurora.take_messages(node, messages, coalesce((heartbeat->>'batch_age_us')::bigint, 0)) r;
         END IF;
     EXCEPTION WHEN unique_violation THEN
-        PERFORM aurora.note_double(node, heartbeat->>'instance');
+        PERFORM aurora.note_double(node, left(heartbeat->>'instance', 64));
         rejected := 1;
         rejection := SQLERRM;
         RETURN;
@@ -1563,11 +1563,12 @@ COMMENT ON FUNCTION aurora.health_rank(aurora.health_state) IS 'From best, 0, to
 CREATE FUNCTION aurora.health_agent() RETURNS SETOF aurora.component_health
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'agent', CASE WHEN a.pid IS NULL OR a.step_seconds_ago > 15 THEN 'down'
-                         WHEN a.link NOT IN ('local', 'connected') OR a.last_error IS NOT NULL OR a.listening LIKE 'could not%'
+                         WHEN a.link NOT IN ('local', 'connected') OR coalesce(a.last_error, a.last_rejection) IS NOT NULL
+                              OR a.listening LIKE 'could not%'
                               THEN 'degraded' ELSE 'up' END::aurora.health_state,
            CASE WHEN a.pid IS NULL THEN 'it does not run'
                 WHEN a.step_seconds_ago > 15 THEN 'it hangs'
-                WHEN a.last_error IS NOT NULL THEN a.last_error
+                WHEN coalesce(a.last_error, a.last_rejection) IS NOT NULL THEN coalesce(a.last_error, a.last_rejection)
                 WHEN a.link NOT IN ('local', 'connected') THEN 'it has no connection to the lead'
                 WHEN a.listening LIKE 'could not%' THEN a.listening END
     FROM aurora.agent_status() a
@@ -1750,7 +1751,7 @@ CREATE FUNCTION aurora.check_target_error(kind aurora.service_kind, target text)
                               OR substring(target FROM '[0-9]+$')::int NOT BETWEEN 1 AND 65535 THEN 'host:port is wanted' END
         WHEN 'http' THEN CASE WHEN target !~ '^https?://[^\s/@]+(/\S*)?$' THEN 'a URL that begins with http:// or https://, without a user, is wanted' END
         WHEN 'systemd' THEN CASE WHEN target !~ '^[A-Za-z0-9:_.@\\-]{1,250}$' THEN 'the name of a unit is wanted' END
-        WHEN 'postgres' THEN CASE WHEN target !~ '^\s*((host=(/|[0-9.]+(\s|$)|[0-9a-fA-F:]+(\s|$))|hostaddr=|port=|dbname=|user=|sslmode=)[^\s''\\]*\s*)+$'
+        WHEN 'postgres' THEN CASE WHEN target !~ '^\s*((host=(/[^\s,''\\]*|[0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-fA-F]*:[0-9a-fA-F:.]*)|(hostaddr|port|dbname|user|sslmode)=[^\s''\\]*)(\s+|$))+$'
                                   THEN 'a conninfo of host, hostaddr, port, dbname, user and sslmode is wanted, the host an address or the folder of a socket; a Postgres that asks for a password is up' END
         ELSE CASE WHEN target <> '' THEN 'none is wanted: the node''s aurora.check_command gets the name of the service' END END
 $$;
@@ -2016,9 +2017,9 @@ BEGIN
         RETURN;
     END IF;
     IF NOT EXISTS (SELECT FROM aurora.api a WHERE a.api = body->>'api') THEN
-        IF (SELECT count(*) FROM aurora.api) >= 200 THEN
+        IF (SELECT count(*) FROM aurora.api) >= 500 THEN
             RAISE program_limit_exceeded USING
-                MESSAGE = 'there are reports on 200 APIs already', HINT = 'Forget some with aurora.unwatch_api().';
+                MESSAGE = 'there are reports on 500 APIs already', HINT = 'Forget some with aurora.unwatch_api().';
         END IF;
         INSERT INTO aurora.api (api) VALUES (body->>'api') ON CONFLICT DO NOTHING;
     END IF;
@@ -2067,7 +2068,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.report_connectivity(text, text, double precision, text) IS
-    'Tells the mesh how an API answers on this node: status healthy, degraded or down; latency in milliseconds. On a standby the node''s agent takes it to the lead, the last report for each API. Errors: 22023; 54000 there are 200 APIs already; 55000 on a standby without the preloaded library.';
+    'Tells the mesh how an API answers on this node: status healthy, degraded or down; latency in milliseconds. On a standby the node''s agent takes it to the lead, the last report for each API. Errors: 22023; 54000 there are 500 APIs already; 55000 on a standby without the preloaded library.';
 
 CREATE VIEW aurora.connectivity WITH (security_invoker = true) AS
     SELECT r.node, r.api, r.status, r.latency_ms, r.detail, r.reported_by, r.reported_at, r.since, a.verdict, a.verdict_since

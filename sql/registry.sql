@@ -15,7 +15,7 @@ CREATE EXTENSION pgtap;
 CREATE EXTENSION aurora;
 
 BEGIN;
-SELECT plan(146);
+SELECT plan(170);
 
 -- What a statement raises, as "SQLSTATE | message | hint".
 CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
@@ -59,7 +59,7 @@ $$;
 CREATE FUNCTION pg_temp.heartbeat(instance text DEFAULT 'first', changes jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
     SELECT jsonb_build_object('instance', instance, 'is_lead', 0, 'beat', 0, 'timeline', 1, 'receive_lsn', pg_current_wal_lsn(),
                               'replay_lsn', pg_current_wal_lsn(), 'wal_receiver', 'streaming', 'version', '1.0',
-                              'extension_version', '1.0', 'postgres_version', '15.1', 'started_age_us', 60000000,
+                              'extension_version', '1.0', 'postgres_version', '15.1', 'started_age_us', 60000000, 'incarnation', 'run one',
                               'agent_port', 9998, 'drops', 0, 'skew_us', 1500000, 'round_trip_us', 2500) || changes
 $$;
 CREATE SEQUENCE pg_temp.batch;
@@ -124,11 +124,16 @@ SELECT is(pg_temp.error_of($$ SELECT aurora.register_node('alpha', login_role =>
 SELECT throws_ok($$ SELECT aurora.register_node('delta', address => '10.0.0.0/24') $$, '23514', NULL, 'an address is of a machine, not of a network');
 SELECT throws_ok($$ SELECT aurora.register_node('delta', login_role => 'pg_delta') $$, '42939', NULL, 'roles that Postgres keeps to itself are not made');
 CREATE ROLE regress_powerful LOGIN;
-SELECT alike(pg_temp.error_of(format('ALTER ROLE regress_powerful NOSUPERUSER NOREPLICATION NOCREATEROLE NOBYPASSRLS;
-                                    ALTER ROLE regress_powerful %s;
-                                    SELECT aurora.register_node(''delta'', login_role => ''regress_powerful'')', power)),
-             '22023 | role "regress_powerful" may do too much for a node | %', format('a role with %s is too much for a node', power))
-    FROM unnest(ARRAY['SUPERUSER', 'REPLICATION', 'CREATEROLE', 'BYPASSRLS']) power;
+SELECT is(pg_temp.error_of(format('ALTER ROLE regress_powerful NOSUPERUSER NOREPLICATION NOCREATEROLE NOCREATEDB NOBYPASSRLS;
+                                 ALTER ROLE regress_powerful %s;
+                                 SELECT aurora.register_node(''delta'', login_role => ''regress_powerful'')', power)),
+          '22023 | role "regress_powerful" cannot log in, or may do too much for a node | A node''s role needs LOGIN and nothing else.',
+          format('a role with %s is none for a node', power))
+    FROM unnest(ARRAY['SUPERUSER', 'REPLICATION', 'CREATEROLE', 'CREATEDB', 'BYPASSRLS', 'NOLOGIN']) power;
+SELECT alike(pg_temp.error_of(format('GRANT %I TO regress_powerful;
+                                    SELECT aurora.register_node(''delta'', login_role => ''regress_powerful'')', of_role)),
+             '22023 | role "regress_powerful" cannot log in, or may do too much for a node | %', format('nor is a member of %s', of_role))
+    FROM unnest(ARRAY['aurora_admin', 'aurora_user', 'pg_read_all_data', 'regress_plain']) of_role;
 SELECT is_empty($$ SELECT FROM aurora.node WHERE name = 'delta' $$, 'what failed has registered nothing');
 SELECT is_empty($$ SELECT FROM pg_roles WHERE rolname = 'aurora_node_delta' $$, 'and made no role');
 
@@ -148,8 +153,8 @@ SELECT is(pg_temp.who_may($$ SELECT count(*) FROM aurora.health() h, aurora.prom
           'admin agent gateway monitor node operator user', 'how all is');
 SELECT is(pg_temp.who_may($$ SELECT aurora.lead_duty(), aurora.node_uptime('alpha', '1 day') $$),
           'admin agent gateway monitor node operator user', 'and may ask for the lead''s duty and uptimes');
-SELECT is(pg_temp.who_may($$ SELECT aurora.report_connectivity('stripe', 'healthy') $$), 'admin agent gateway node operator user',
-          'all but monitors may say how an API answers');
+SELECT is(pg_temp.who_may($$ SELECT aurora.report_connectivity('stripe', 'healthy') $$), 'admin agent gateway operator user',
+          'all but monitors and nodes may say how an API answers');
 SELECT is(pg_temp.who_may($$ SELECT aurora.report_heartbeat('new', pg_temp.heartbeat()) $$), 'nobody',
           'nobody but nodes reports, and a node that is one already not about another');
 SELECT is(pg_temp.who_may($$ SELECT aurora.report_heartbeat('beta', pg_temp.heartbeat()) $$), 'node', 'it reports about itself');
@@ -169,6 +174,9 @@ SELECT aurora.drain_node('alpha') AS ignored \gset
 SELECT is((SELECT drained_at FROM aurora.node WHERE name = 'alpha'), now() - interval '1 day', 'again leaves since when');
 SELECT aurora.drain_node('alpha', false) AS ignored \gset
 SELECT is((SELECT drained FROM aurora.nodes WHERE name = 'alpha'), false, 'and ends it');
+SELECT aurora.drain_node('alpha', NULL) AS ignored \gset
+SELECT is((SELECT drained FROM aurora.nodes WHERE name = 'alpha'), true, 'null drains, too');
+SELECT aurora.drain_node('alpha', false) AS ignored \gset
 SELECT is(aurora.maintenance('alpha'), now() + interval '1 hour', 'maintenance() tells until when; an hour unless said otherwise');
 SELECT is(aurora.maintenance('alpha', '2 days', 'new disks'), now() + interval '2 days', 'it can be made longer');
 SELECT is((SELECT maintenance_reason FROM aurora.node WHERE name = 'alpha'), 'new disks', 'with a reason');
@@ -214,6 +222,14 @@ SELECT is(pg_temp.error_of($$ SELECT pg_temp.report('Self') $$) ~ '^22023', true
 SELECT is(pg_temp.report('self'), '0', 'under a free name it registers itself');
 SELECT is(pg_temp.error_of($$ SELECT pg_temp.report('self-two') $$) ~ '^42501', true, 'once');
 RESET ROLE;
+-- As that of a lead, which needs no login until it is one no more.
+INSERT INTO aurora.node (name) VALUES ('former'), ('other');
+CREATE ROLE aurora_node_former LOGIN IN ROLE aurora_node;
+SET LOCAL ROLE aurora_node_former;
+SELECT is(pg_temp.error_of($$ SELECT pg_temp.report('other') $$) ~ '^42501', true, 'nor does a role take a node without one');
+SELECT is(pg_temp.report('former'), '0', 'unless it is named after it');
+RESET ROLE;
+SELECT is((SELECT login_role FROM aurora.node WHERE name = 'former'), 'aurora_node_former', 'and then keeps it');
 SELECT is(pg_temp.rows_of($$ SELECT role, login_role FROM aurora.node WHERE name = 'self' $$), '(backup,regress_self)', 'as a backup, with its role');
 SELECT is(pg_temp.report('alpha'), '0', 'a superuser reports about any');
 SELECT is(pg_temp.rows_of($$ SELECT last_heartbeat > now(), lag_bytes < 10000, lag_seconds, timeline, version, postgres_version, clock_skew_seconds, lost_reports
@@ -238,10 +254,14 @@ SELECT throws_ok(format('SELECT aurora.report_heartbeat(''alpha'', %L, ''[]'', 4
 -- ---- lag ----
 
 INSERT INTO aurora.lead_heartbeat (beat, at, watching_since) VALUES (100, clock_timestamp() - interval '0.5 seconds', now());
--- The lag of a standby that has seen this many of the lead's 100 heartbeats.
+CREATE FUNCTION pg_temp.microseconds(at timestamptz) RETURNS bigint LANGUAGE sql AS $$
+    SELECT (extract(epoch FROM at - timestamptz '2000-01-01 00:00:00Z') * 1000000)::bigint
+$$;
+-- The lag of a standby that has seen this many of the lead's 100 heartbeats, which came every two seconds.
 CREATE FUNCTION pg_temp.lag(seen int, caught_up boolean DEFAULT false) RETURNS numeric LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM aurora.report_heartbeat('alpha', pg_temp.heartbeat('first', jsonb_build_object('beat', seen) || CASE WHEN caught_up THEN '{"replay_lsn": "FFFFFFFF/0"}'
+    PERFORM aurora.report_heartbeat('alpha', pg_temp.heartbeat('first', jsonb_build_object('beat', seen, 'beat_at',
+                                                                 pg_temp.microseconds((SELECT at FROM aurora.lead_heartbeat) - (100 - seen) * interval '2 seconds')) || CASE WHEN caught_up THEN '{"replay_lsn": "FFFFFFFF/0"}'
                                                                                        ELSE '{"replay_lsn": "0/1"}' END::jsonb));
     RETURN (SELECT round(lag_seconds::numeric) FROM aurora.node_status WHERE node = 'alpha');
 END
@@ -251,6 +271,12 @@ SELECT is(pg_temp.lag(100), 0::numeric, 'who has the lead''s last heartbeat does
 SELECT is(pg_temp.lag(101), 0::numeric, 'nor who seems to have a later one');
 SELECT is(pg_temp.lag(99), 1::numeric, 'who lacks the last one lags by its age');
 SELECT is(pg_temp.lag(95), 9::numeric, 'who lacks five lags by the age of the first that it lacks');
+SELECT aurora.report_heartbeat('alpha', pg_temp.heartbeat('first', jsonb_build_object('beat', 95, 'replay_lsn', '0/1',
+           'beat_at', pg_temp.microseconds(clock_timestamp() - interval '1 hour')))) AS ignored \gset
+SELECT is((SELECT round(lag_seconds::numeric) FROM aurora.node_status WHERE node = 'alpha'), 3598::numeric, 'also when the lead did not write them every two seconds');
+SELECT aurora.report_heartbeat('alpha', pg_temp.heartbeat('first', jsonb_build_object('beat', 95, 'replay_lsn', '0/1',
+           'beat_at', pg_temp.microseconds(clock_timestamp() + interval '1 hour')))) AS ignored \gset
+SELECT is((SELECT lag_seconds FROM aurora.node_status WHERE node = 'alpha'), 0::real, 'a lag is never negative');
 SELECT is(pg_temp.lag(95, true), 0::numeric, 'who has all of the write-ahead log does not lag');
 SELECT cmp_ok((SELECT lag_bytes FROM aurora.node_status WHERE node = 'alpha'), '=', 0::bigint, 'by no byte');
 
@@ -259,6 +285,11 @@ SELECT cmp_ok((SELECT lag_bytes FROM aurora.node_status WHERE node = 'alpha'), '
 SELECT is(pg_temp.report('alpha', '[{"kind": "capability", "body": {"name": "memory_bytes", "value": 1024}},
                                     {"kind": "capability", "body": {"name": "cpu_cores", "value": 8}}]'), '0', 'a node says what it has');
 SELECT is(pg_temp.capabilities('alpha'), '{"cpu_cores": "many", "memory_bytes": 1024, "model:llama3/8b": 0.5}'::jsonb, 'which does not change what an operator has said');
+SELECT alike(pg_temp.report('self', jsonb_build_array(jsonb_build_object('kind', 'capability', 'body', jsonb_build_object('name', 'c1', 'value', repeat('a', length))))),
+             rejected, format('a text of %s characters', length))
+    FROM (VALUES (1000, '0'), (1001, '1: capability: new row % violates check constraint "node_capability_as_text_check"')) t (length, rejected);
+SELECT is(pg_temp.report('self', (SELECT jsonb_agg(jsonb_build_object('kind', 'capability', 'body', jsonb_build_object('name', 'c' || i, 'value', i))) FROM generate_series(1, 501) i)),
+          '1: capability: a node has at most 500 capabilities', 'of these it has at most 500');
 SELECT is(pg_temp.report('alpha', jsonb_build_array(message, '{"kind": "capability", "body": {"name": "after", "value": 1}}'::jsonb)), rejected, title)
     FROM (VALUES ('{"kind": "weather", "body": {}}'::jsonb, '1: weather: the lead takes no messages of kind "weather"', 'an unknown kind is counted, with the reason'),
                  ('{"body": {}}', '1: : the lead takes no messages of kind ""', 'so is a message without a kind'),
@@ -275,7 +306,7 @@ SELECT is(pg_temp.report('alpha', jsonb_build_array(message, '{"kind": "capabili
                  ('{"kind": "probe", "body": {"to": "beta", "attempt_age_us": 0}}',
                   '1: probe: null value in column "failures" of relation "node_probe" violates not-null constraint', 'and one without what is wanted')) m (message, rejected, title);
 SELECT is(pg_temp.capabilities('alpha') -> 'after', '1', 'the message after a bad one is taken');
-SELECT is((SELECT lost_reports FROM aurora.nodes WHERE name = 'alpha'), 12::bigint, 'what could not be taken is counted');
+SELECT is((SELECT lost_reports FROM aurora.nodes WHERE name = 'alpha'), 12::numeric, 'what could not be taken is counted');
 SELECT is(pg_temp.report('alpha', (SELECT jsonb_agg('{"kind": "weather"}'::jsonb) FROM generate_series(1, 500))),
           '500: weather: the lead takes no messages of kind "weather"', 'of many bad ones the first reason is told');
 SELECT is(pg_temp.report('alpha', '[{"kind": "messages", "body": [{"kind": "capability", "body": {"name": "nested", "value": 1}}]}]'),
@@ -290,8 +321,34 @@ SELECT pg_temp.report('alpha', '[{"kind": "probe", "body": {"to": "beta", "failu
 SELECT is(pg_temp.rows_of($$ SELECT from_node, to_node, rtt_ms, last_success IS NOT NULL, failures FROM aurora.topology $$), '(alpha,beta,1.5,t,0)',
           'probes of unknown nodes and of itself are left out');
 
-SELECT is((SELECT string_agg(r.rejected::text, ' ' ORDER BY time) FROM generate_series(1, 3) time,
-           aurora.report_heartbeat('alpha', pg_temp.heartbeat(), '[{"kind": "weather"}]', 4711 + time / 3) r), '1 0 1', 'a batch that comes twice is taken once');
+-- How many messages of these batches are taken, which another run of the same agent sends.
+CREATE FUNCTION pg_temp.batches(incarnation text, VARIADIC batches bigint[]) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    taken text[] := '{}';
+BEGIN
+    FOR i IN 1 .. array_length(batches, 1) LOOP
+        taken := taken || (SELECT r.rejected::text FROM aurora.report_heartbeat('alpha',
+            pg_temp.heartbeat('first', jsonb_build_object('incarnation', incarnation, 'agent_port', i)), '[{"kind": "weather"}]', batches[i]) r);
+    END LOOP;
+    RETURN array_to_string(taken, ' ');
+END
+$$;
+SELECT is(pg_temp.batches('run two', 4711, 4711, 4712), '1 0 1', 'a batch that comes twice is taken once');
+SELECT is((SELECT agent_port FROM aurora.node_status WHERE node = 'alpha'), 3, 'with the last heartbeat');
+SELECT is(pg_temp.batches('run two', 4711), '0', 'one older than the last is not taken');
+SELECT is(pg_temp.rows_of($$ SELECT agent_port, last_batch FROM aurora.node_status WHERE node = 'alpha' $$), '(3,4712)', 'nor its heartbeat');
+SELECT is(pg_temp.batches('run two', 4712), '0', 'the last one again');
+SELECT is(pg_temp.rows_of($$ SELECT agent_port, last_batch FROM aurora.node_status WHERE node = 'alpha' $$), '(1,4712)', 'has a new heartbeat');
+SELECT is(pg_temp.batches('run three', 1, 1, 2), '1 0 1', 'another run of the agent counts anew');
+SELECT is(pg_temp.batches('run three', NULL, NULL), '1 1', 'a batch without a number is taken in any case');
+SELECT aurora.report_heartbeat('self', pg_temp.heartbeat('first', jsonb_build_object('incarnation', repeat('n', 100), 'version', repeat('v', 100),
+           'extension_version', repeat('e', 100), 'postgres_version', repeat('p', 100), 'wal_receiver', repeat('w', 100)))) AS ignored \gset
+SELECT is(pg_temp.rows_of($$ SELECT length(incarnation), length(version), length(extension_version), length(postgres_version), length(wal_receiver)
+                             FROM aurora.node_status WHERE node = 'self' $$), '(64,64,64,64,64)', 'the texts of a heartbeat are cut to what has room');
+INSERT INTO aurora.node (name) VALUES ('wordy');
+SELECT is((SELECT string_agg(r.rejected || coalesce(': ' || r.rejection, ''), ', ' ORDER BY time) FROM generate_series(1, 2) time,
+           aurora.report_heartbeat('wordy', pg_temp.heartbeat(repeat('i', 100), jsonb_build_object('incarnation', repeat('n', 100))), '[{"kind": "weather"}]', time / time) r),
+          '1: weather: the lead takes no messages of kind "weather", 0', 'which makes no other machine and no other run of one with long ones');
 
 -- ---- two machines under one name ----
 

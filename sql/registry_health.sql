@@ -14,7 +14,7 @@ SET datestyle = 'ISO';
 CREATE EXTENSION pgtap;
 CREATE EXTENSION aurora;
 
-SELECT plan(107);
+SELECT plan(114);
 
 CREATE FUNCTION pg_temp.rows_of(query text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -127,9 +127,9 @@ BEGIN
     FOREACH of_node IN ARRAY string_to_array(nodes, ' ') LOOP
         lead := of_node = aurora.own_node();
         INSERT INTO aurora.node_status AS s (node, instance, heartbeat_at, is_lead, timeline, receive_lsn, replay_lsn, lag_bytes, lag_seconds,
-                wal_receiver, version, postgres_version, started_at, agent_port, clock_skew_seconds, drops, last_batch)
+                wal_receiver, version, postgres_version, started_at, agent_port, clock_skew_seconds, drops, incarnation, last_batch)
             VALUES (of_node, 'first', pg_temp.at(second), lead, 1, '0/0', '0/0', 0, 0, CASE WHEN NOT lead THEN 'streaming' END, '1.0', '15.1',
-                    pg_temp.at(0), 9998, 0, 0, 0)
+                    pg_temp.at(0), 9998, 0, 0, 'run one', 0)
             ON CONFLICT ON CONSTRAINT node_status_pkey DO UPDATE SET heartbeat_at = excluded.heartbeat_at,
                 heartbeats_in_row = CASE WHEN s.heartbeat_at > excluded.heartbeat_at - interval '4 seconds' THEN s.heartbeats_in_row + 1 ELSE 1 END,
                 wal_receiver = excluded.wal_receiver, lag_seconds = 0, clock_skew_seconds = 0, version = '1.0', is_lead = lead;
@@ -352,6 +352,7 @@ SELECT is(pg_temp.history('b', 8), '8s unknown', 'for the time in which nobody w
 SELECT is(pg_temp.history(aurora.own_node(), 8), '8s down', 'in which the lead was down');
 SELECT is(pg_temp.reason('b'), 'no lead was watching', 'with the reason');
 SELECT is(pg_temp.live('b', 1001, 1005), 'a down, b up, c unknown', 'who reports again is up');
+SELECT is((SELECT reason FROM aurora.node_transition WHERE node = aurora.own_node() AND to_state = 'down'), 'it was the lead, and fell silent', 'the old lead has a reason of its own');
 SELECT is((SELECT state::text FROM aurora.node_state WHERE node = aurora.own_node()), 'up', 'the lead, too');
 SELECT pg_temp.probe('b', 'c', 1005.5, 1) AS ignored \gset
 SELECT is(pg_temp.judge(1006), 'a down, b up, c down', 'who does not is judged after three heartbeats'' time');
@@ -361,6 +362,9 @@ SELECT aurora.judge_nodes(pg_temp.at(29.9)) AS ignored \gset
 SELECT is(pg_temp.show(), 'a up, b up', 'a clock that steps back by a moment is no gap');
 SELECT aurora.judge_nodes(pg_temp.at(12)) AS ignored \gset
 SELECT is(pg_temp.live('a b', 14, 20), 'a up, b up', 'and one that steps back by much is survived');
+SELECT pg_temp.mesh('a') AS ignored, aurora.change_state('a', 'degraded', repeat('ü', 400), pg_temp.at(4)) AS ignored_too \gset
+SELECT is(pg_temp.rows_of($$ SELECT length(t.reason), length(s.reason) FROM aurora.node_transition t JOIN aurora.node_state s ON s.node = t.node WHERE t.at = pg_temp.at(4) AND t.node = 'a' $$),
+          '(300,300)', 'a reason is cut to what a notification has room for');
 
 -- ---- uptime, against a slow version ----
 
@@ -392,11 +396,18 @@ SELECT is_empty('SELECT * FROM uptime WHERE uptime IS DISTINCT FROM expected LIM
 SELECT cmp_ok((SELECT count(DISTINCT uptime) FROM uptime), '>', 50::bigint, 'of many sorts');
 SELECT is(aurora.node_uptime('nobody', '1 day', now()), NULL, 'who has no history has no uptime');
 SELECT is(aurora.node_uptime('r19', '0', pg_temp.at(600)), NULL, 'nor has a span of nothing');
+INSERT INTO aurora.node (name) VALUES ('broken');
+INSERT INTO aurora.node_transition (node, at, to_state) VALUES ('broken', pg_temp.at(0), 'down');
+SELECT is(aurora.node_uptime('broken', '1 hour', pg_temp.at(600)), 0.000, 'who was only down has an uptime of 0');
 INSERT INTO aurora.node_transition (node, at, to_state) VALUES ('a', now() - interval '100 days', 'up'),
     ('b', now() - interval '100 days', 'down'), ('b', now() - interval '95 days', 'up'), ('b', now() - interval '12 hours', 'down'), ('b', now() - interval '6 hours', 'degraded');
 SELECT is(pg_temp.rows_of($$ SELECT uptime_24h, uptime_7d, uptime_30d FROM aurora.nodes WHERE name IN ('a', 'b') ORDER BY name $$),
           '(100.000,100.000,100.000) (75.000,96.429,99.167)', 'the view has it for a day, a week and 30 days');
-SELECT cmp_ok(aurora.forget_transitions(), '>=', 1::bigint, 'history of more than 90 days is forgotten');
+SELECT throws_ok(format('SELECT aurora.forget_transitions(%L)', keep), '22023', NULL, format('history of %s is kept', coalesce(keep, 'null')))
+    FROM (VALUES ('23 hours 59 minutes'), ('-1 day'), (NULL)) k (keep);
+SELECT is(aurora.forget_transitions(), 1::bigint, 'history of more than 90 days is forgotten');
+SELECT is((SELECT string_agg(t.node || ' ' || t.to_state, ', ' ORDER BY t.node) FROM aurora.node_transition t WHERE t.at < now() - interval '90 days'), 'a up, b up',
+          'but for what each node was then');
 SELECT is(pg_temp.rows_of($$ SELECT uptime_24h, uptime_7d, uptime_30d FROM aurora.nodes WHERE name IN ('a', 'b') ORDER BY name $$),
           '(100.000,100.000,100.000) (75.000,96.429,99.167)', 'which changes no uptime');
 

@@ -15,7 +15,7 @@ CREATE EXTENSION pgtap;
 CREATE EXTENSION aurora;
 
 BEGIN;
-SELECT plan(141);
+SELECT plan(165);
 
 CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -61,7 +61,7 @@ SELECT is(pg_temp.rows_of($$ SELECT * FROM aurora.add_service('alpha', 'web', 't
           '(alpha,web,tcp,localhost:8080,0,00:01:00,00:00:01,5,1,t)', 'unless said otherwise, also later');
 SELECT is(aurora.add_service('beta', 'kind-' || array_position(enum_range(NULL::aurora.service_kind), kind::aurora.service_kind), kind, target) IS NOT NULL, true, format('%s is checked at "%s"', kind, target))
     FROM (VALUES ('tcp', 'example.com:5432'), ('tcp', '[::1]:80'), ('tcp', '10.0.0.1:65535'), ('http', 'https://example.com'), ('http', 'http://[::1]:8080/a?b=c@d'),
-                 ('postgres', 'host=/run/postgresql dbname=shop'), ('postgres', 'hostaddr=10.0.0.1 port=5433 user=check sslmode=require connect_timeout=3'),
+                 ('postgres', 'host=/run/postgresql dbname=shop'), ('postgres', 'hostaddr=10.0.0.1 port=5433 user=check sslmode=require'), ('postgres', 'host=10.0.0.1 port=5433 user=check'), ('postgres', 'host=2001:db8::1 dbname=shop'), ('postgres', 'port=5433 host=10.0.0.1'),
                  ('systemd', 'postgresql@15-main.service'), ('systemd', 'system-getty\x2dx.slice'), ('command', '')) t (kind, target);
 SELECT is((SELECT string_agg(kind::text || ' ' || place, ' ' ORDER BY place) FROM (SELECT s.kind, min(c.kind) AS place FROM aurora.node_service s, aurora.agent_checks('beta') c
            WHERE c.name = s.service AND s.node = 'beta' GROUP BY s.kind) k), 'tcp 0 http 1 postgres 2 systemd 3 command 4', 'kinds are where C has them');
@@ -77,9 +77,12 @@ SELECT is(split_part(pg_temp.error_of(format('SELECT aurora.add_service(''alpha'
                  ('http', 'http://', 'no host'), ('http', 'http:///path', 'no host but a path'), ('http', 'http://user:secret@example.com/', 'a URL with a password'),
                  ('http', 'http://user@example.com', 'a URL with a user'), ('http', 'http://example.com/a b', 'a URL with a space'), ('http', E'http://example.com/\nHost: x', 'a URL with a line end'),
                  ('http', ' http://example.com', 'a URL after a space'),
-                 ('postgres', 'host=a password=secret', 'a conninfo with a password'), ('postgres', 'password=secret host=a', 'one that begins with it'),
-                 ('postgres', 'postgresql://u:secret@h/db', 'a URL'), ('postgres', 'host=a passfile=/etc/shadow', 'another file of passwords'), ('postgres', 'host=a service=x', 'a service file'),
-                 ('postgres', 'host=a options=''-c x=y''', 'options'), ('postgres', 'host=''a b''', 'quotes'), ('postgres', '', 'nothing'),
+                 ('postgres', 'host=10.0.0.1 password=secret', 'a conninfo with a password'), ('postgres', 'host=::1 password=secret', 'one with an IPv6 address'),
+                 ('postgres', 'host=/run password=secret', 'one with a folder'), ('postgres', 'password=secret host=10.0.0.1', 'one that begins with it'),
+                 ('postgres', 'postgresql://u:secret@h/db', 'a URL'), ('postgres', 'host=10.0.0.1 passfile=/etc/shadow', 'another file of passwords'),
+                 ('postgres', 'host=10.0.0.1 service=x', 'a service file'), ('postgres', 'host=10.0.0.1 options=-cx=y', 'options'), ('postgres', 'host=''/a b''', 'quotes'), ('postgres', '', 'nothing'),
+                 ('postgres', 'host=example.com', 'a name to resolve'), ('postgres', 'host=10.0.0.1,example.com', 'one after an address'), ('postgres', 'host=/run,example.com', 'one after a folder'),
+                 ('postgres', 'host=cafe', 'one that could be hexadecimal'), ('postgres', 'host=10.0.0.1 host=example.com', 'one given later'),
                  ('systemd', '../../etc/passwd', 'a path'), ('systemd', 'a/b.service', 'a unit with a slash'), ('systemd', 'a b.service', 'a unit with a space'), ('systemd', 'a;reboot', 'a unit with a semicolon'),
                  ('systemd', '', 'nothing'), ('command', '/bin/sh', 'a program of the registry''s choice')) t (kind, target, title);
 SELECT alike(pg_temp.error_of($$ SELECT aurora.add_service('alpha', 'bad', 'http', 'ftp://x') $$),
@@ -99,7 +102,10 @@ SELECT throws_ok(format('SELECT aurora.add_service(''alpha'', ''bad'', ''http'',
 SELECT throws_ok(format('SELECT aurora.add_service(''alpha'', ''bad'', ''http'', ''http://x/%s'')', repeat('ü', 300)), '23514', NULL, 'bytes, not characters, since agents have room for so many');
 SELECT is(pg_temp.error_of(format('SELECT aurora.add_service(''alpha'', %L, %L, %L, recover => true)', service, kind, target)),
           '22023 | Postgres is not recovered by a command that runs inside it | Leave that to systemd (Restart=on-failure) or Patroni.', format('%s of kind %s is not recovered', service, kind))
-    FROM (VALUES ('shop', 'postgres', 'host=a'), ('postgresql', 'systemd', 'postgresql.service'), ('postgres', 'tcp', 'localhost:5432')) s (service, kind, target);
+    FROM (VALUES ('shop', 'postgres', 'host=10.0.0.1'), ('shop', 'systemd', 'postgresql.service'), ('shop', 'systemd', 'postgresql@15-main.service'), ('shop', 'systemd', 'postgresql'),
+                 ('postgres', 'tcp', 'localhost:5432'), ('postgresql', 'tcp', 'localhost:5432')) s (service, kind, target);
+SELECT lives_ok($$ SELECT aurora.add_service('alpha', 'postgres-exporter', 'systemd', 'postgres-exporter.service', recover => true), aurora.remove_service('alpha', 'postgres-exporter') $$,
+                'what is only named like it is');
 SELECT is_empty($$ SELECT FROM aurora.node_service WHERE service = 'bad' $$, 'what failed has added nothing');
 SET LOCAL ROLE regress_user;
 SELECT throws_ok($$ SELECT aurora.add_service('alpha', 'mine', 'tcp', 'a:1') $$, '42501', NULL, 'users add no services');
@@ -134,6 +140,11 @@ SELECT is(pg_temp.say('alpha', 'service', '{"service": "web", "state": "fine", "
           '1: service: invalid input value for enum aurora.health_state: "fine"', 'an unknown state is refused');
 SELECT alike(pg_temp.say('alpha', 'service', '{"service": "web", "state": "up", "since_age_us": 0, "age_us": 0, "checks": 1, "failures": 0, "latency_sum_us": 1e300, "latency_max_us": 0}'),
              '1: service: %', 'so is a time that no check could take');
+SELECT alike(pg_temp.say('alpha', 'service', '{"service": "web", "state": "up", "since_age_us": 0, "age_us": 0, "latency_sum_us": 0, "latency_max_us": 0}' || counts),
+             '1: service: new row % violates check constraint "service_hour_range_check"', format('so are the counts %s', counts))
+    FROM (VALUES ('{"checks": -1, "failures": 0}'::jsonb), ('{"checks": 1, "failures": 2}'), ('{"checks": 2000000000, "failures": 0}'), ('{"checks": 1, "failures": 0, "latency_sum_us": -5}')) c (counts);
+SELECT alike(pg_temp.say('alpha', 'service', jsonb_build_object('service', 'web', 'state', 'up', 'since_age_us', 0, 'age_us', 0, 'checks', 1, 'failures', 0, 'latency_sum_us', 0, 'latency_max_us', 0,
+                                                                'detail', repeat('a', 501))), '1: service: new row % violates check constraint "node_service_status_detail_check"', 'and a detail that is too long');
 SELECT lives_ok('SELECT * FROM aurora.node_services', 'which would be in the way of all readers');
 DELETE FROM aurora.service_hour;
 SELECT is(pg_temp.rows_of($$ SELECT component, state, reason FROM aurora.health_services() WHERE component LIKE '% alpha' $$), '("service web on alpha",up,)', 'health() has each service');
@@ -200,14 +211,25 @@ UPDATE aurora.api_status SET reported_at = now() - interval '11 minutes' WHERE a
 SELECT pg_temp.say('alpha', 'connectivity', '{"api": "test", "status": "healthy", "reported_by": "bot", "age_us": 0}') AS ignored \gset
 SELECT is((SELECT verdict::text FROM aurora.api WHERE api = 'test'), 'healthy', 'reports of more than ten minutes ago have no say');
 SELECT is(pg_temp.say('gamma', 'connectivity', '{"api": "late", "status": "healthy", "reported_by": "bot", "age_us": 900000000}'), '0', 'a node that was cut off brings old reports');
-SELECT isnt((SELECT verdict::text FROM aurora.api WHERE api = 'late'), 'down', 'from which it does not follow that the API is down');
+SELECT is((SELECT verdict::text FROM aurora.api WHERE api = 'late'), NULL, 'from which it does not follow that the API is down');
 SELECT is(pg_temp.rows_of($$ SELECT state FROM aurora.health_apis() WHERE component = 'api late' $$), '(unknown)', 'but that nobody knows');
+UPDATE aurora.api_status SET reported_at = now() - interval '11 minutes' WHERE api = 'test';
+SELECT aurora.judge_api('test') AS ignored \gset
+SELECT is((SELECT verdict::text FROM aurora.api WHERE api = 'test'), 'healthy', 'without a recent report a verdict stays');
 SELECT is(pg_temp.say('alpha', 'connectivity', '{"api": "removed", "status": "healthy", "reported_by": "agent", "age_us": 0}'), '0', 'an agent''s report on an API that is no longer watched');
 SELECT is_empty($$ SELECT FROM aurora.api WHERE api = 'removed' $$, 'does not bring it back');
 SELECT is(pg_temp.say('alpha', 'connectivity', '{"api": "Bad API", "status": "healthy", "reported_by": "bot"}', '{"api": "test", "status": "fine", "reported_by": "bot"}', '{}'),
           '3: connectivity: new row for relation "api" violates check constraint "api_api_check"', 'bad reports are refused');
+SELECT alike(pg_temp.say('alpha', 'connectivity', jsonb_build_object('api', 'test', 'status', 'healthy', 'reported_by', 'bot', 'age_us', 0, 'detail', repeat('a', 501))),
+             '1: connectivity: new row % violates check constraint "api_status_detail_check"', 'so is a detail that is too long');
 SELECT aurora.unwatch_api('test') AS ignored \gset
 SELECT is_empty($$ SELECT FROM aurora.connectivity WHERE api = 'test' $$, 'unwatch_api() forgets an API with its reports');
+INSERT INTO aurora.api (api) SELECT 'many-' || i FROM generate_series(1, 500 - (SELECT count(*)::int FROM aurora.api)) i;
+SELECT is(pg_temp.error_of($$ SELECT aurora.report_connectivity('one-more', 'healthy') $$),
+          '54000 | there are reports on 500 APIs already | Forget some with aurora.unwatch_api().', 'there are at most 500');
+SELECT is(pg_temp.say('alpha', 'connectivity', '{"api": "one-more", "status": "healthy", "reported_by": "bot", "age_us": 0}'),
+          '1: connectivity: there are reports on 500 APIs already', 'whoever reports');
+SELECT lives_ok($$ SELECT aurora.report_connectivity('many-1', 'healthy') $$, 'of which each can be reported on');
 
 SELECT * FROM finish();
 ROLLBACK;

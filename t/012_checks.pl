@@ -277,7 +277,8 @@ service_comes('tcp-open', '%', '', 'and no longer when it opens again');
 add_service('alpha', 'patient', 'http', "$url/busy", fail_threshold => 100);
 add_service('alpha', 'sceptical', 'http', "$url/ok", ok_threshold => 100);
 comes($lead, "SELECT last_check IS NOT NULL AND state = 'unknown' AND detail = 'HTTP status 503'
-              FROM aurora.node_services WHERE service = 'patient'", 'below the threshold a service that never was well is unknown');
+              FROM aurora.node_services WHERE service = 'patient'",
+                  'below the threshold a service that never was well is unknown');
 service_comes('sceptical', 'up', '', 'one that never was down is up at its first success');
 $lead->safe_psql('postgres', "SELECT aurora.remove_service('alpha', s) FROM unnest('{patient,sceptical}'::text[]) s");
 $lead->safe_psql('postgres',
@@ -340,7 +341,8 @@ is_sql($lead, "SELECT bool_and(output LIKE '%line 3000 of much output%tried brok
 is_sql($lead, "SELECT bool_and(pause >= interval '1 s' * 2 ^ (attempt - 2)) FROM (
                    SELECT attempt, at - lag(at + duration_ms * interval '1 ms') OVER (ORDER BY at) AS pause
                    FROM aurora.recoveries WHERE service = 'broken') r WHERE attempt > 1", 't', 'the pauses double');
-is_sql($lead, "SELECT count(*) FROM aurora.recoveries WHERE service <> 'broken'", '0', 'services that are not to be recovered are left alone');
+is_sql($lead, "SELECT count(*) FROM aurora.recoveries WHERE service <> 'broken'",
+    '0', 'services that are not to be recovered are left alone');
 comes($standby, $recoveries, 'the standby shows them, too', '3');
 
 my $ran = slurp_file("$folder/recovered");
@@ -362,7 +364,8 @@ my ($out, $err) = try_sql($lead, "SELECT aurora.add_service('alpha', '\$(reboot)
 is(sql_state($err), '22023', 'a service is not named by what a shell would run');
 
 configure_node($lead, 'aurora.recovery_command' => "'$folder/missing'", 'aurora.recovery_max_per_hour' => 4);
-comes($lead, "SELECT exit_status, output FROM aurora.recoveries WHERE attempt = 4", 'a command that is not there is written down, too',
+comes($lead, "SELECT exit_status, output FROM aurora.recoveries WHERE attempt = 4",
+    'a command that is not there is written down, too',
     "127|could not run $folder/missing: No such file or directory");
 
 # ---- APIs ----

@@ -85,7 +85,8 @@ for my $node ($beta, $gamma)
 
     state_comes($node, 'alpha', 'down', 'it does not answer%', "$name shows the lead as down");
     is_sql($node, "SELECT observed_by FROM aurora.nodes WHERE name = 'alpha'", $name, '... and that it says so itself');
-    comes($node, "SELECT state <> 'up' AND reason LIKE '%lead is down%' FROM aurora.health() LIMIT 1", "health() of $name tells it");
+    comes($node, "SELECT state <> 'up' AND reason LIKE '%lead is down%' FROM aurora.health() LIMIT 1",
+        "health() of $name tells it");
     my ($out, $err) = try_sql($node, "SELECT aurora.add_item('too late')");
     is(sql_state($err), '25006', "$name takes no writes");
     like($err, qr/HINT:  Run it on the lead/, '... and says where to');
@@ -93,7 +94,8 @@ for my $node ($beta, $gamma)
         "$name ranks the most advanced standby first", '1|beta|t|t');
     is_sql($node, "SELECT rank, behind_bytes > 0 FROM aurora.promotion_candidates() WHERE name = 'gamma'", '2|t',
         '... and the other after it, by what it lacks');
-    is_sql($node, "SELECT eligible, reason FROM aurora.promotion_candidates() WHERE name = 'alpha'", '', '... and not the lead that is lost');
+    is_sql($node, "SELECT eligible, reason FROM aurora.promotion_candidates() WHERE name = 'alpha'",
+        '', '... and not the lead that is lost');
 }
 is_sql($beta, $surface, $items, 'the surface is as the lead had it');
 comes($beta, "SELECT state FROM aurora.nodes WHERE name = 'gamma'", 'the standbys see each other', 'up');
@@ -102,7 +104,8 @@ comes($beta, "SELECT state FROM aurora.nodes WHERE name = 'gamma'", 'the standby
 
 is_sql($beta, 'SELECT pg_promote()', 't', 'the most advanced is promoted');
 comes($beta, 'SELECT aurora.lead_duty()', 'it takes up the duties');
-comes($beta, "SELECT timeline, lead, id::text <> split_part('$first_epoch', '|', 2) FROM aurora.epoch()", 'in an epoch of its own', '2|beta|t');
+comes($beta, "SELECT timeline, lead, id::text <> split_part('$first_epoch', '|', 2) FROM aurora.epoch()",
+    'in an epoch of its own', '2|beta|t');
 comes($beta, $worker, 'its worker runs', '1');
 follow($gamma, @three);
 comes($_, $all, 'the other follows it, as ' . $_->name . ' shows it', 'alpha backup down, beta lead up, gamma backup up') for $beta, $gamma;
@@ -118,7 +121,8 @@ $alpha->start;
 comes($alpha, "SELECT aurora.lead_duty(), aurora.lead_duty_reason() LIKE 'fenced: node % has an epoch of timeline 2%'",
     'the old lead is fenced when it comes back', 'f|t');
 my $sampled = $alpha->safe_psql('postgres', "SELECT last_started_at FROM aurora.duties WHERE duty = 'sample_surface'");
-comes($alpha, "SELECT state, reason LIKE 'fenced:%' FROM aurora.health() WHERE component = 'lead'", 'health() tells that', 'degraded|t');
+comes($alpha, "SELECT state, reason LIKE 'fenced:%' FROM aurora.health() WHERE component = 'lead'",
+    'health() tells that', 'degraded|t');
 goes_on($alpha, 'SELECT beat FROM aurora.lead_heartbeat', 2, 'its agent runs');
 time_passes($alpha, 3);
 is_sql($alpha, "SELECT last_started_at FROM aurora.duties WHERE duty = 'sample_surface'", $sampled, 'its worker does no duty');
@@ -152,7 +156,8 @@ $copy->command_ok([ 'pg_restore', '--clean', '--if-exists', '-d', 'postgres', $d
 comes($copy, "SELECT lead FROM aurora.epoch()", 'which begins an epoch of its own', 'copy');
 comes($copy, 'SELECT aurora.lead_duty()', 'and has its duties');
 my $id = $beta->safe_psql('postgres', 'SELECT id FROM aurora.epoch()');
-is_sql($copy, "SELECT id <> '$id', (SELECT count(DISTINCT system_identifier) FROM aurora.lead_epoch) FROM aurora.epoch()", 't|2', 'of another cluster');
+is_sql($copy, "SELECT id <> '$id', (SELECT count(DISTINCT system_identifier) FROM aurora.lead_epoch) FROM aurora.epoch()",
+    't|2', 'of another cluster');
 is_sql($beta, 'SELECT aurora.lead_duty()', 't', 'where it came from keeps its duties');
 $copy->stop;
 

@@ -66,7 +66,10 @@ extern AuroraEpoch aurora_epoch_own(void);
 extern void aurora_epoch_set_newest(const AuroraEpoch *epoch, const char *from);
 extern void aurora_epoch_reported_to(const AuroraEpoch *epoch);
 
-/* Is this epoch at least as new as all that is known. */
+/*
+ * Is this epoch at least as new as all that is known. One that this node's database has by
+ * replication counts even after a report to a newer one, which may have been another database's.
+ */
 extern bool aurora_epoch_is_current(const AuroraEpoch *epoch);
 
 /* ---- catalog.c ---- */

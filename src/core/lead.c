@@ -141,8 +141,9 @@ aurora_epoch_is_current(const AuroraEpoch *epoch)
 
 	LWLockAcquire(state->lock, LW_SHARED);
 	current = aurora_epoch_compare(epoch, &state->newest) >= 0 &&
-			  aurora_epoch_compare(epoch, &state->reported_to) >= 0 &&
-			  aurora_epoch_compare(epoch, &state->own) >= 0;
+			  aurora_epoch_compare(epoch, &state->own) >= 0 &&
+			  (aurora_epoch_compare(epoch, &state->reported_to) >= 0 ||
+			   aurora_epoch_compare(epoch, &state->own) == 0);
 	LWLockRelease(state->lock);
 	return current;
 }

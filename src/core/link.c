@@ -375,12 +375,14 @@ take_answer(AuroraLink *link, PGresult *result)
 		finish_call(link, NULL, 0, error);
 		return;
 	}
-	link->wait_us = FIRST_WAIT_US;
-	link->answered = true;
-	link->error[0] = '\0';
 	for (int i = 0; i < count; i++)
 		columns[i] = PQgetisnull(result, 0, i) ? NULL : PQgetvalue(result, 0, i);
 	finish_call(link, columns, count, NULL);
+	if (link->connection.state == AURORA_CONNECTION_CLOSED)
+		return; /* the answer was that of a lead that was replaced */
+	link->wait_us = FIRST_WAIT_US;
+	link->answered = true;
+	link->error[0] = '\0';
 }
 
 static void

@@ -51,6 +51,9 @@ alters_aurora(Node *command)
 			return strcmp(((AlterExtensionStmt *) command)->extname, "aurora") == 0;
 		case T_AlterExtensionContentsStmt:
 			return strcmp(((AlterExtensionContentsStmt *) command)->extname, "aurora") == 0;
+		case T_AlterObjectSchemaStmt:
+			return ((AlterObjectSchemaStmt *) command)->objectType == OBJECT_EXTENSION &&
+				   strcmp(strVal(((AlterObjectSchemaStmt *) command)->object), "aurora") == 0;
 		case T_DropStmt:
 			return drops_aurora((DropStmt *) command);
 		default:

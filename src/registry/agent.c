@@ -308,8 +308,6 @@ note_rejections(const char *count, const char *reason)
 	int64 rejected = count ? strtoll(count, NULL, 10) : 0;
 	AuroraBoard *board;
 
-	if (rejected == 0)
-		return;
 	board = aurora_board_lock(true);
 	board->agent.rejected += rejected;
 	aurora_copy_text(board->agent.rejection, AURORA_DETAIL_SIZE, reason ? reason : "");

@@ -14,7 +14,7 @@ CREATE FUNCTION aurora.agent_status(OUT node text, OUT pid int, OUT starts bigin
     RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_agent_status';
 COMMENT ON FUNCTION aurora.agent_status() IS
-    'This node''s agent: its connection to the lead (link: local, connecting, connected or waiting), when the lead last answered, when a heartbeat of the lead last came by replication, where it answers probes, reports that had no room (drops) or that the lead could not take (rejected), why the lead''s duties do not run here (off_duty), and whether replication has stopped (cut_off). No row without the preloaded library.';
+    'This node''s agent: its connection to the lead (link: local, connecting, connected or waiting), when the lead last answered, when a heartbeat of the lead last came by replication, where it answers probes, reports that had no room (drops) or that the lead could not take (rejected; last_rejection is of the last answer), why the lead''s duties do not run here (off_duty), and whether replication has stopped (cut_off). No row without the preloaded library.';
 
 CREATE FUNCTION aurora.local_peers(OUT node text, OUT address text, OUT port int, OUT rtt_ms double precision,
                                    OUT asked_seconds_ago double precision, OUT answered_seconds_ago double precision,
@@ -129,11 +129,11 @@ DECLARE
     fresh boolean;
 BEGIN
     SELECT s.* INTO old FROM aurora.node_status s WHERE s.node = of_node.name FOR UPDATE;
-    fresh := NOT FOUND OR batch IS NULL OR old.incarnation IS DISTINCT FROM h->>'incarnation' OR old.last_batch < batch;
+    fresh := NOT FOUND OR batch IS NULL OR old.incarnation IS DISTINCT FROM coalesce(left(h->>'incarnation', 64), '') OR old.last_batch < batch;
     IF NOT fresh AND old.last_batch > batch THEN
         RETURN false;
     END IF;
-    PERFORM aurora.refuse_double(old, h->>'instance', interval_s);
+    PERFORM aurora.refuse_double(old, left(h->>'instance', 64), interval_s);
     SELECT l.* INTO lead FROM aurora.lead_heartbeat l;
     behind := greatest(coalesce(lead.beat - (h->>'beat')::bigint, 0), 0);
     INSERT INTO aurora.node_status AS s (node, instance, heartbeat_at, is_lead, timeline, receive_lsn, replay_lsn,
@@ -237,7 +237,7 @@ BEGIN
             SELECT r.rejected, r.rejection INTO rejected, rejection FROM aurora.take_messages(node, messages, coalesce((heartbeat->>'batch_age_us')::bigint, 0)) r;
         END IF;
     EXCEPTION WHEN unique_violation THEN
-        PERFORM aurora.note_double(node, heartbeat->>'instance');
+        PERFORM aurora.note_double(node, left(heartbeat->>'instance', 64));
         rejected := 1;
         rejection := SQLERRM;
         RETURN;

@@ -114,9 +114,9 @@ BEGIN
         RETURN;
     END IF;
     IF NOT EXISTS (SELECT FROM aurora.api a WHERE a.api = body->>'api') THEN
-        IF (SELECT count(*) FROM aurora.api) >= 200 THEN
+        IF (SELECT count(*) FROM aurora.api) >= 500 THEN
             RAISE program_limit_exceeded USING
-                MESSAGE = 'there are reports on 200 APIs already', HINT = 'Forget some with aurora.unwatch_api().';
+                MESSAGE = 'there are reports on 500 APIs already', HINT = 'Forget some with aurora.unwatch_api().';
         END IF;
         INSERT INTO aurora.api (api) VALUES (body->>'api') ON CONFLICT DO NOTHING;
     END IF;
@@ -165,7 +165,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.report_connectivity(text, text, double precision, text) IS
-    'Tells the mesh how an API answers on this node: status healthy, degraded or down; latency in milliseconds. On a standby the node''s agent takes it to the lead, the last report for each API. Errors: 22023; 54000 there are 200 APIs already; 55000 on a standby without the preloaded library.';
+    'Tells the mesh how an API answers on this node: status healthy, degraded or down; latency in milliseconds. On a standby the node''s agent takes it to the lead, the last report for each API. Errors: 22023; 54000 there are 500 APIs already; 55000 on a standby without the preloaded library.';
 
 CREATE VIEW aurora.connectivity WITH (security_invoker = true) AS
     SELECT r.node, r.api, r.status, r.latency_ms, r.detail, r.reported_by, r.reported_at, r.since, a.verdict, a.verdict_since

@@ -358,11 +358,12 @@ COMMENT ON FUNCTION aurora.health_rank(aurora.health_state) IS 'From best, 0, to
 CREATE FUNCTION aurora.health_agent() RETURNS SETOF aurora.component_health
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'agent', CASE WHEN a.pid IS NULL OR a.step_seconds_ago > 15 THEN 'down'
-                         WHEN a.link NOT IN ('local', 'connected') OR a.last_error IS NOT NULL OR a.listening LIKE 'could not%'
+                         WHEN a.link NOT IN ('local', 'connected') OR coalesce(a.last_error, a.last_rejection) IS NOT NULL
+                              OR a.listening LIKE 'could not%'
                               THEN 'degraded' ELSE 'up' END::aurora.health_state,
            CASE WHEN a.pid IS NULL THEN 'it does not run'
                 WHEN a.step_seconds_ago > 15 THEN 'it hangs'
-                WHEN a.last_error IS NOT NULL THEN a.last_error
+                WHEN coalesce(a.last_error, a.last_rejection) IS NOT NULL THEN coalesce(a.last_error, a.last_rejection)
                 WHEN a.link NOT IN ('local', 'connected') THEN 'it has no connection to the lead'
                 WHEN a.listening LIKE 'could not%' THEN a.listening END
     FROM aurora.agent_status() a

@@ -56,14 +56,15 @@ void
 aurora_copy_text(char *to, size_t size, const char *from)
 {
 	size_t length = strlcpy(to, from, size);
+	int most = length >= size ? 4 : 1; /* tries: a character cut off at the end may go */
 
-	if (length >= size)
-		length = size - 1;
-	for (int cut = 0; cut < 4 && length > 0; cut++)
+	length = Min(length, size - 1);
+	for (int try = 0; try < most; try++)
 	{
 		if (pg_verifymbstr(to, (int) length, true))
 			return;
-		to[--length] = '\0';
+		if (try < most - 1 && length > 0)
+			to[--length] = '\0';
 	}
 	for (unsigned char *c = (unsigned char *) to; *c; c++)
 		if (*c > 126)

@@ -112,7 +112,7 @@ CREATE FUNCTION aurora.check_target_error(kind aurora.service_kind, target text)
                               OR substring(target FROM '[0-9]+$')::int NOT BETWEEN 1 AND 65535 THEN 'host:port is wanted' END
         WHEN 'http' THEN CASE WHEN target !~ '^https?://[^\s/@]+(/\S*)?$' THEN 'a URL that begins with http:// or https://, without a user, is wanted' END
         WHEN 'systemd' THEN CASE WHEN target !~ '^[A-Za-z0-9:_.@\\-]{1,250}$' THEN 'the name of a unit is wanted' END
-        WHEN 'postgres' THEN CASE WHEN target !~ '^\s*((host=(/|[0-9.]+(\s|$)|[0-9a-fA-F:]+(\s|$))|hostaddr=|port=|dbname=|user=|sslmode=)[^\s''\\]*\s*)+$'
+        WHEN 'postgres' THEN CASE WHEN target !~ '^\s*((host=(/[^\s,''\\]*|[0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-fA-F]*:[0-9a-fA-F:.]*)|(hostaddr|port|dbname|user|sslmode)=[^\s''\\]*)(\s+|$))+$'
                                   THEN 'a conninfo of host, hostaddr, port, dbname, user and sslmode is wanted, the host an address or the folder of a socket; a Postgres that asks for a password is up' END
         ELSE CASE WHEN target <> '' THEN 'none is wanted: the node''s aurora.check_command gets the name of the service' END END
 $$;
