@@ -136,10 +136,17 @@ state_comes($beta, 'gamma', 'up', '', 'and its node is up');
 is_sql($beta, 'SELECT aurora.lead_duty()', 't', 'the new lead keeps its duties');
 my $port = $alpha->port;
 configure_node($gamma, 'aurora.lead_conninfo' => "'host=$host port=$port'");
+my $offset = log_count($gamma, qr/replaced by a newer lead/);
 kill('TERM', agent_pid($gamma));
+# The board shows the last error of the agent before, too; the log is of the new one.
+for (1 .. 300)
+{
+    last if log_count($gamma, qr/replaced by a newer lead/) > $offset;
+    time_passes($beta, 0.2);
+}
 comes($gamma, "SELECT last_error FROM aurora.agent_status()", 'an agent that is sent to the old lead only does not take it',
     'it has been replaced by a newer lead');
-my $offset = log_count($gamma, qr/replaced by a newer lead/);
+$offset = log_count($gamma, qr/replaced by a newer lead/);
 time_passes($beta, 5);
 is(log_count($gamma, qr/replaced by a newer lead/), $offset, 'and tells that once');
 configure_node($gamma, 'aurora.lead_conninfo' => "''");
