@@ -216,7 +216,8 @@ sub ask
 {
     my ($member, $sql) = @_;
     my ($out, $err) = ('', '');
-    my $status = $member->{node}->psql('postgres', $sql, stdout => \$out, stderr => \$err);
+    # psql may be gone before it has read the query, when there is no server; that is no answer, either.
+    my $status = eval { $member->{node}->psql('postgres', $sql, stdout => \$out, stderr => \$err) } // 2;
 
     $_[2] = $err;
     return $status == 0 ? $out : undef;
