@@ -495,6 +495,57 @@ $$;
 COMMENT ON FUNCTION aurora.set_rate(text, numeric, text) IS
     'Sets what one unit of a currency (ISO 4217) is worth in the company''s currency.';
 
+CREATE FUNCTION aurora.remove_company(company text) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    id int;
+    left_over text[];
+    in_the_way text[];
+    name text;
+    n bigint;
+    removed bigint := 0;
+BEGIN
+    PERFORM aurora.require_lead();
+    IF NOT aurora.administers_all() THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'permission denied to remove a company',
+            HINT = 'Members of aurora_admin may.';
+    END IF;
+    SELECT c.company_id INTO id FROM aurora.company c WHERE c.name = company FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('there is no company "%s"', company);
+    END IF;
+    left_over := ARRAY(
+        SELECT c.relname FROM pg_class c
+        JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+        JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'aurora'
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'company_id'
+        WHERE c.relkind = 'r' AND c.relname NOT LIKE 'secret_audit%' ORDER BY c.relname);
+    -- Tables that others refer to come when those are empty.
+    WHILE cardinality(left_over) > 0 LOOP
+        in_the_way := '{}';
+        FOREACH name IN ARRAY left_over LOOP
+            BEGIN
+                EXECUTE format('DELETE FROM aurora.%I WHERE company_id = $1', name) USING id;
+                GET DIAGNOSTICS n = ROW_COUNT;
+                removed := removed + n;
+            EXCEPTION WHEN foreign_key_violation THEN
+                in_the_way := in_the_way || name;
+            END;
+        END LOOP;
+        IF cardinality(in_the_way) = cardinality(left_over) THEN
+            RAISE foreign_key_violation USING
+                MESSAGE = format('company "%s" cannot be removed', company),
+                DETAIL = format('Something refers to its rows in: %s.', array_to_string(in_the_way, ', '));
+        END IF;
+        left_over := in_the_way;
+    END LOOP;
+    RETURN removed;
+END
+$$;
+COMMENT ON FUNCTION aurora.remove_company(text) IS
+    'Removes a company with all that is its own: principals, items, settings, secrets with their keys. The audit of its secrets stays. Returns the number of rows. Older backups still have them. For administrators. Errors: 22023 no such company, 42501.';
+
 -- ---- what each role sees ----
 
 ALTER TABLE aurora.company ENABLE ROW LEVEL SECURITY;
@@ -516,7 +567,7 @@ GRANT EXECUTE ON FUNCTION aurora.whoami, aurora.current_owner, aurora.current_co
 GRANT EXECUTE ON FUNCTION aurora.assume TO aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.set_company, aurora.add_principal, aurora.set_rate
     TO aurora_admin, aurora_user, aurora_gateway;
-GRANT EXECUTE ON FUNCTION aurora.add_company TO aurora_admin;
+GRANT EXECUTE ON FUNCTION aurora.add_company, aurora.remove_company TO aurora_admin;
 
 -- The registry: nodes, what they report, and what they have.
 
@@ -1108,7 +1159,7 @@ DECLARE
 BEGIN
     rejected := 0;
     -- In one order, so that two nodes that speak of the same things do not wait for each other in a circle.
-    FOR message IN SELECT m FROM jsonb_array_elements(messages) m ORDER BY m->>'kind', m->'body'->>'api' LOOP
+    FOR message IN SELECT m FROM jsonb_array_elements(messages) WITH ORDINALITY a(m, place) ORDER BY m->>'kind', m->'body'->>'api', place LOOP
         BEGIN
             receiver := CASE WHEN message->>'kind' ~ '^[a-z_]{1,40}$'
                              THEN to_regprocedure(format('aurora.receive_%s(text, jsonb)', message->>'kind')) END;
@@ -2179,6 +2230,1149 @@ GRANT EXECUTE ON FUNCTION aurora.register_node TO aurora_admin;
 GRANT EXECUTE ON FUNCTION aurora.drain_node, aurora.maintenance, aurora.remove_node, aurora.set_capability, aurora.add_service,
     aurora.remove_service, aurora.watch_api, aurora.unwatch_api, aurora.forget_transitions
     TO aurora_admin, aurora_operator;
+
+-- Secrets: values kept encrypted, in versions, with overrides by node and company.
+
+-- ---- types ----
+
+CREATE TYPE aurora.secret_right AS ENUM ('read', 'write', 'export');
+COMMENT ON TYPE aurora.secret_right IS 'What a role may do with values. write: put, delete and destroy; export: have them all in plain text.';
+
+-- ---- tables ----
+
+CREATE SEQUENCE aurora.secret_data_key_key_no_seq AS int;
+COMMENT ON SEQUENCE aurora.secret_data_key_key_no_seq IS 'Numbers the data keys.';
+
+CREATE TABLE aurora.secret_data_key (
+    key_no int PRIMARY KEY DEFAULT nextval('aurora.secret_data_key_key_no_seq'),
+    company_id int REFERENCES aurora.company ON DELETE CASCADE,
+    master_key_id text COLLATE "C" NOT NULL,
+    wrapped text COLLATE "C" NOT NULL,
+    is_current boolean NOT NULL DEFAULT true,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+ALTER SEQUENCE aurora.secret_data_key_key_no_seq OWNED BY aurora.secret_data_key.key_no;
+CREATE UNIQUE INDEX secret_data_key_current ON aurora.secret_data_key (company_id) NULLS NOT DISTINCT WHERE is_current;
+COMMENT ON INDEX aurora.secret_data_key_current IS 'One current key for each company, and one for what belongs to none.';
+CREATE INDEX secret_data_key_company ON aurora.secret_data_key (company_id);
+COMMENT ON INDEX aurora.secret_data_key_company IS 'A company''s keys go with it.';
+COMMENT ON TABLE aurora.secret_data_key IS 'Data keys, which encrypt the values: one or more for each company, and for what belongs to none. Each is a Fernet token under a master key that is not in the database.';
+COMMENT ON COLUMN aurora.secret_data_key.key_no IS 'Number of the key.';
+COMMENT ON COLUMN aurora.secret_data_key.company_id IS 'The company; null for what belongs to none.';
+COMMENT ON COLUMN aurora.secret_data_key.master_key_id IS 'Id of the master key that wraps it: 16 hexadecimal digits of an HMAC, which tell nothing about the key.';
+COMMENT ON COLUMN aurora.secret_data_key.wrapped IS 'The key''s text, as a Fernet token under the master key.';
+COMMENT ON COLUMN aurora.secret_data_key.is_current IS 'Does it encrypt new values.';
+COMMENT ON COLUMN aurora.secret_data_key.created_at IS 'When it was made.';
+
+CREATE SEQUENCE aurora.secret_secret_id_seq;
+COMMENT ON SEQUENCE aurora.secret_secret_id_seq IS 'Numbers the secrets.';
+
+CREATE TABLE aurora.secret (
+    secret_id bigint PRIMARY KEY DEFAULT nextval('aurora.secret_secret_id_seq'),
+    company_id int REFERENCES aurora.company ON DELETE CASCADE,
+    service text COLLATE "C" NOT NULL,
+    key_name text COLLATE "C" NOT NULL,
+    node text COLLATE "C",
+    version int NOT NULL DEFAULT 0,
+    strict boolean NOT NULL DEFAULT false,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT secret_name_key UNIQUE NULLS NOT DISTINCT (service, key_name, company_id, node)
+);
+ALTER SEQUENCE aurora.secret_secret_id_seq OWNED BY aurora.secret.secret_id;
+CREATE INDEX secret_company ON aurora.secret (company_id);
+COMMENT ON INDEX aurora.secret_company IS 'A company''s secrets go with it.';
+COMMENT ON TABLE aurora.secret IS 'Secrets, a row for each scope that has a value. Change them with put_secret() and its kin; aurora.secrets shows them.';
+COMMENT ON COLUMN aurora.secret.secret_id IS 'Number of the secret in its scope.';
+COMMENT ON COLUMN aurora.secret.company_id IS 'The company whose it is; null for all.';
+COMMENT ON COLUMN aurora.secret.service IS 'The service that it opens, such as hubspot.';
+COMMENT ON COLUMN aurora.secret.key_name IS 'Its name within the service, such as token.';
+COMMENT ON COLUMN aurora.secret.node IS 'The node that it is for; null for all.';
+COMMENT ON COLUMN aurora.secret.version IS 'The last version, which answers unless it is deleted, destroyed or has expired.';
+COMMENT ON COLUMN aurora.secret.strict IS 'Does a read wait until its record is on disk.';
+COMMENT ON COLUMN aurora.secret.created_at IS 'When its first version was put.';
+
+CREATE TABLE aurora.secret_version (
+    secret_id bigint NOT NULL REFERENCES aurora.secret ON DELETE CASCADE,
+    version int NOT NULL,
+    company_id int,
+    key_no int NOT NULL REFERENCES aurora.secret_data_key,
+    token text COLLATE "C",
+    expires_at timestamptz,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    created_by text NOT NULL,
+    deleted_at timestamptz,
+    deleted_by text,
+    destroyed_at timestamptz,
+    PRIMARY KEY (secret_id, version),
+    CONSTRAINT secret_version_destroyed_check CHECK ((token IS NULL) = (destroyed_at IS NOT NULL))
+);
+ALTER TABLE aurora.secret_version ALTER token SET STORAGE EXTERNAL;
+CREATE INDEX secret_version_key ON aurora.secret_version (key_no, secret_id, version);
+COMMENT ON INDEX aurora.secret_version_key IS 'Values under each data key, for rotations.';
+COMMENT ON TABLE aurora.secret_version IS 'Versions of secrets, with the value as a Fernet token under a data key. aurora.secret_versions shows them without.';
+COMMENT ON COLUMN aurora.secret_version.secret_id IS 'The secret.';
+COMMENT ON COLUMN aurora.secret_version.version IS 'Number of the version, from 1.';
+COMMENT ON COLUMN aurora.secret_version.company_id IS 'The company of the secret.';
+COMMENT ON COLUMN aurora.secret_version.key_no IS 'The data key that encrypts it.';
+COMMENT ON COLUMN aurora.secret_version.token IS 'The value, in UTF-8, as a Fernet token; null once destroyed.';
+COMMENT ON COLUMN aurora.secret_version.expires_at IS 'When it ends to answer; null for never.';
+COMMENT ON COLUMN aurora.secret_version.created_at IS 'When it was put.';
+COMMENT ON COLUMN aurora.secret_version.created_by IS 'The role that put it.';
+COMMENT ON COLUMN aurora.secret_version.deleted_at IS 'When it was deleted; it can be undeleted.';
+COMMENT ON COLUMN aurora.secret_version.deleted_by IS 'The role that deleted it.';
+COMMENT ON COLUMN aurora.secret_version.destroyed_at IS 'When its value was destroyed.';
+
+CREATE TABLE aurora.secret_signal (
+    company_id int,
+    CONSTRAINT secret_signal_empty CHECK (false)
+);
+COMMENT ON TABLE aurora.secret_signal IS 'Always empty. A change of secrets invalidates it, and that reaches the sessions of all nodes with the commit.';
+COMMENT ON COLUMN aurora.secret_signal.company_id IS 'Never used.';
+
+CREATE SEQUENCE aurora.secret_grant_grant_id_seq AS int;
+COMMENT ON SEQUENCE aurora.secret_grant_grant_id_seq IS 'Numbers the grants.';
+
+CREATE TABLE aurora.secret_grant (
+    grant_id int PRIMARY KEY DEFAULT nextval('aurora.secret_grant_grant_id_seq'),
+    company_id int REFERENCES aurora.company ON DELETE CASCADE,
+    grantee name NOT NULL,
+    service text COLLATE "C" NOT NULL,
+    may aurora.secret_right NOT NULL,
+    role_oid oid NOT NULL,
+    system_identifier bigint NOT NULL,
+    granted_at timestamptz NOT NULL DEFAULT now(),
+    granted_by text NOT NULL,
+    CONSTRAINT secret_grant_key UNIQUE NULLS NOT DISTINCT (grantee, company_id, service, may)
+);
+ALTER SEQUENCE aurora.secret_grant_grant_id_seq OWNED BY aurora.secret_grant.grant_id;
+CREATE INDEX secret_grant_company ON aurora.secret_grant (company_id);
+COMMENT ON INDEX aurora.secret_grant_company IS 'Grants within a company go with it.';
+COMMENT ON TABLE aurora.secret_grant IS 'Who may what with values besides administrators. Change it with grant_secret() and revoke_secret().';
+COMMENT ON COLUMN aurora.secret_grant.grant_id IS 'Number of the grant.';
+COMMENT ON COLUMN aurora.secret_grant.company_id IS 'The company whose values it is about; null for those that belong to none.';
+COMMENT ON COLUMN aurora.secret_grant.grantee IS 'The role; its members have the right too.';
+COMMENT ON COLUMN aurora.secret_grant.service IS 'The services, where * stands for any text.';
+COMMENT ON COLUMN aurora.secret_grant.may IS 'What it may do.';
+COMMENT ON COLUMN aurora.secret_grant.role_oid IS 'Tells the role from a later one of the same name.';
+COMMENT ON COLUMN aurora.secret_grant.system_identifier IS 'The cluster in which the role has that oid; in another, after a restore, the name counts.';
+COMMENT ON COLUMN aurora.secret_grant.granted_at IS 'When it was granted.';
+COMMENT ON COLUMN aurora.secret_grant.granted_by IS 'Who granted it.';
+
+CREATE TABLE aurora.secret_rotation (
+    rotation_id int PRIMARY KEY,
+    started_at timestamptz NOT NULL,
+    started_by text NOT NULL,
+    total bigint NOT NULL,
+    done bigint NOT NULL DEFAULT 0,
+    failed bigint NOT NULL DEFAULT 0,
+    last_secret_id bigint NOT NULL DEFAULT 0,
+    last_version int NOT NULL DEFAULT 0,
+    finished_at timestamptz
+);
+COMMENT ON TABLE aurora.secret_rotation IS 'Rotations of the keys, one row each: how far it is.';
+COMMENT ON COLUMN aurora.secret_rotation.rotation_id IS 'Counts the rotations.';
+COMMENT ON COLUMN aurora.secret_rotation.started_at IS 'When it was asked for.';
+COMMENT ON COLUMN aurora.secret_rotation.started_by IS 'Who asked for it.';
+COMMENT ON COLUMN aurora.secret_rotation.total IS 'Values that were to be encrypted anew when it began.';
+COMMENT ON COLUMN aurora.secret_rotation.done IS 'Values that have been.';
+COMMENT ON COLUMN aurora.secret_rotation.failed IS 'Values that do not open; they stay as they are, with their old data key.';
+COMMENT ON COLUMN aurora.secret_rotation.last_secret_id IS 'The last value that was looked at: its secret.';
+COMMENT ON COLUMN aurora.secret_rotation.last_version IS 'And its version.';
+COMMENT ON COLUMN aurora.secret_rotation.finished_at IS 'When all had been looked at.';
+
+CREATE TABLE aurora.secret_audit_chain (
+    node text COLLATE "C" NOT NULL,
+    chain text COLLATE "C" NOT NULL,
+    first_seq bigint NOT NULL DEFAULT 1,
+    head_seq bigint NOT NULL DEFAULT 0,
+    head_hash bytea NOT NULL,
+    base_hash bytea NOT NULL,
+    began_at timestamptz NOT NULL DEFAULT now(),
+    broken_seq bigint,
+    problem text,
+    PRIMARY KEY (node, chain)
+);
+COMMENT ON TABLE aurora.secret_audit_chain IS 'Chains of audit records that nodes have told the lead. A node has one, until its files are lost or it begins another.';
+COMMENT ON COLUMN aurora.secret_audit_chain.node IS 'The node.';
+COMMENT ON COLUMN aurora.secret_audit_chain.chain IS 'Random name of the chain.';
+COMMENT ON COLUMN aurora.secret_audit_chain.first_seq IS 'First record that is kept here.';
+COMMENT ON COLUMN aurora.secret_audit_chain.head_seq IS 'Last record that has come; the node ships what is above.';
+COMMENT ON COLUMN aurora.secret_audit_chain.head_hash IS 'Its hash, by which a chain that is cut or rewritten is known.';
+COMMENT ON COLUMN aurora.secret_audit_chain.base_hash IS 'The hash before the first record that is kept.';
+COMMENT ON COLUMN aurora.secret_audit_chain.began_at IS 'When the lead first heard of it.';
+COMMENT ON COLUMN aurora.secret_audit_chain.broken_seq IS 'First record that did not hold when it came; null for none.';
+COMMENT ON COLUMN aurora.secret_audit_chain.problem IS 'What was wrong with it.';
+
+CREATE TABLE aurora.secret_audit_record (
+    node text COLLATE "C" NOT NULL,
+    chain text COLLATE "C" NOT NULL,
+    seq bigint NOT NULL,
+    company_id int,
+    at timestamptz NOT NULL,
+    record text NOT NULL,
+    PRIMARY KEY (node, chain, seq)
+);
+CREATE INDEX secret_audit_record_at ON aurora.secret_audit_record (at);
+COMMENT ON INDEX aurora.secret_audit_record_at IS 'What happened last, and what is old enough to go.';
+COMMENT ON TABLE aurora.secret_audit_record IS 'Every access to secrets on every node, as the nodes have written it down.';
+COMMENT ON COLUMN aurora.secret_audit_record.node IS 'The node.';
+COMMENT ON COLUMN aurora.secret_audit_record.chain IS 'Its chain.';
+COMMENT ON COLUMN aurora.secret_audit_record.seq IS 'Number of the record in the chain.';
+COMMENT ON COLUMN aurora.secret_audit_record.company_id IS 'The company in which secrets were asked for; null for none.';
+COMMENT ON COLUMN aurora.secret_audit_record.at IS 'When, by the node''s clock.';
+COMMENT ON COLUMN aurora.secret_audit_record.record IS 'The record as it stands in the file, to the letter, since its hash is of that.';
+
+CREATE TABLE aurora.secret_cache_status (
+    node text COLLATE "C" PRIMARY KEY,
+    hits bigint NOT NULL,
+    misses bigint NOT NULL,
+    evictions bigint NOT NULL,
+    invalidations bigint NOT NULL,
+    reported_at timestamptz NOT NULL
+);
+COMMENT ON TABLE aurora.secret_cache_status IS 'What nodes have told of their caches; aurora.secret_cache shows it.';
+COMMENT ON COLUMN aurora.secret_cache_status.node IS 'The node.';
+COMMENT ON COLUMN aurora.secret_cache_status.hits IS 'Reads that a session''s cache answered, since the server started.';
+COMMENT ON COLUMN aurora.secret_cache_status.misses IS 'Reads that it did not.';
+COMMENT ON COLUMN aurora.secret_cache_status.evictions IS 'Values that had to make room.';
+COMMENT ON COLUMN aurora.secret_cache_status.invalidations IS 'Times that a session forgot its cache because something had changed.';
+COMMENT ON COLUMN aurora.secret_cache_status.reported_at IS 'When it was told.';
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['secret_data_key_key_no_seq', 'secret_data_key', 'secret_secret_id_seq', 'secret', 'secret_version',
+                                'secret_signal', 'secret_grant_grant_id_seq', 'secret_grant', 'secret_rotation',
+                                'secret_audit_chain', 'secret_audit_record', 'secret_cache_status'] LOOP
+        PERFORM pg_catalog.pg_extension_config_dump('aurora.' || name, '');
+    END LOOP;
+END
+$$;
+
+-- ---- what makes sessions forget ----
+
+CREATE FUNCTION aurora.secret_changed() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'aurora_secret_changed';
+COMMENT ON FUNCTION aurora.secret_changed() IS
+    'Trigger: when the transaction commits, sessions of all nodes forget the secrets that they have decrypted.';
+
+DO $$
+DECLARE
+    watched record;
+BEGIN
+    -- Row triggers that fire always: the apply of logical replication and restores count as well.
+    FOR watched IN SELECT * FROM (VALUES
+            ('secret', 'INSERT OR UPDATE OR DELETE'), ('secret_version', 'INSERT OR UPDATE OR DELETE'),
+            ('secret_data_key', 'INSERT OR UPDATE OR DELETE'), ('secret_grant', 'INSERT OR UPDATE OR DELETE'),
+            ('company', 'DELETE OR UPDATE OF company_id, name'),
+            ('principal', 'INSERT OR DELETE OR UPDATE OF company_id, owner, login_role, trust, principal_no'),
+            ('node', 'INSERT OR DELETE OR UPDATE OF name, login_role')) w (relation, events) LOOP
+        EXECUTE format('CREATE TRIGGER secret_changed AFTER %s ON aurora.%I FOR EACH ROW EXECUTE FUNCTION aurora.secret_changed()',
+                       watched.events, watched.relation);
+        EXECUTE format('ALTER TABLE aurora.%I ENABLE ALWAYS TRIGGER secret_changed', watched.relation);
+        EXECUTE format('COMMENT ON TRIGGER secret_changed ON aurora.%I IS %L', watched.relation,
+                       'Has sessions of all nodes forget what they have decrypted.');
+    END LOOP;
+END
+$$;
+
+-- ---- what the library does ----
+
+CREATE FUNCTION aurora.audit_secret(action text, granted boolean, service text, key_name text, node text, company text, company_id int,
+                                    version int, detail text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_audit_secret';
+COMMENT ON FUNCTION aurora.audit_secret(text, boolean, text, text, text, text, int, int, text) IS
+    'Writes down what a function has done with secrets in this transaction, or what it has refused. Errors: 58030 or 53100 it cannot be written down, 55000 no preloaded library.';
+
+CREATE FUNCTION aurora.check_secret_name(service text, key_name text, node text) RETURNS void
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_check_secret_name';
+COMMENT ON FUNCTION aurora.check_secret_name(text, text, text) IS
+    'Raises 22023 unless service and key name have 1 to 200 printable characters without a blank at either end, and the node is null or a DNS label.';
+
+CREATE FUNCTION aurora.may_secret(company_id int, service text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_may_secret';
+COMMENT ON FUNCTION aurora.may_secret(int, text) IS
+    'Has the caller any right to secrets of that company (null: of none) and service. Row level security asks this.';
+
+CREATE FUNCTION aurora.secret_right_labels() RETURNS text[]
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_secret_right_labels';
+COMMENT ON FUNCTION aurora.secret_right_labels() IS 'The rights to secrets as the library knows them.';
+
+CREATE FUNCTION aurora.make_data_key(company_id int) RETURNS int
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_make_data_key';
+COMMENT ON FUNCTION aurora.make_data_key(int) IS
+    'Makes a data key under the first key of this node''s ring, current from now on, and returns its number.';
+
+CREATE FUNCTION aurora.reencrypt_token(token text, from_key_no int, to_key_no int) RETURNS text
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_reencrypt_token';
+COMMENT ON FUNCTION aurora.reencrypt_token(text, int, int) IS 'The same value under another data key; null for a token that does not open.';
+
+CREATE FUNCTION aurora.open_exported(token text, key_no int) RETURNS text
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_open_exported';
+COMMENT ON FUNCTION aurora.open_exported(text, int) IS 'The value of a token; null for one that does not open. export_secrets() asks this when it has checked the right.';
+
+-- Keys: what encrypts the values, and how it is changed.
+
+CREATE FUNCTION aurora.secret_key_ring(OUT "position" int, OUT key_id text) RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 3 AS 'MODULE_PATHNAME', 'aurora_secret_key_ring';
+COMMENT ON FUNCTION aurora.secret_key_ring() IS
+    'Ids of the master keys of this node, from aurora.secrets_key_file or aurora.secrets_key_command; the first encrypts. Errors: 55000 none is configured, F0000 it cannot be used.';
+
+CREATE FUNCTION aurora.secret_key_opens(master_key_id text) RETURNS boolean
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM aurora.secret_key_ring() r WHERE r.key_id = master_key_id);
+EXCEPTION WHEN object_not_in_prerequisite_state OR config_file_error OR insufficient_privilege THEN
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION aurora.secret_key_opens(text) IS 'Has this node''s key ring that master key; null when the ring cannot be read, or not by the caller.';
+
+CREATE FUNCTION aurora.store_data_key(company_id int, master_key_id text, wrapped text) RETURNS int
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    made int;
+BEGIN
+    PERFORM aurora.require_lead();
+    -- Two that make a company's key at once: the second waits here.
+    PERFORM pg_advisory_xact_lock(hashtextextended('aurora.secret_data_key', coalesce(store_data_key.company_id, 0)));
+    UPDATE aurora.secret_data_key k SET is_current = false
+        WHERE k.company_id IS NOT DISTINCT FROM store_data_key.company_id AND k.is_current;
+    INSERT INTO aurora.secret_data_key (company_id, master_key_id, wrapped)
+        VALUES (store_data_key.company_id, store_data_key.master_key_id, store_data_key.wrapped) RETURNING key_no INTO made;
+    RETURN made;
+END
+$$;
+COMMENT ON FUNCTION aurora.store_data_key(int, text, text) IS 'Stores a wrapped data key as the company''s current one, and returns its number.';
+
+CREATE VIEW aurora.secret_keys WITH (security_barrier = true) AS
+    SELECT k.key_no, c.name AS company, k.master_key_id, k.is_current,
+           (SELECT count(*) FROM aurora.secret_version v WHERE v.key_no = k.key_no AND v.destroyed_at IS NULL) AS "values",
+           aurora.secret_key_opens(k.master_key_id) AS opens_here, k.created_at
+    FROM aurora.secret_data_key k LEFT JOIN aurora.company c USING (company_id);
+COMMENT ON VIEW aurora.secret_keys IS 'Data keys: under which master key each is, and how many values it encrypts.';
+COMMENT ON COLUMN aurora.secret_keys.key_no IS 'Number of the data key.';
+COMMENT ON COLUMN aurora.secret_keys.company IS 'The company; null for what belongs to none.';
+COMMENT ON COLUMN aurora.secret_keys.master_key_id IS 'Id of the master key that wraps it.';
+COMMENT ON COLUMN aurora.secret_keys.is_current IS 'Does it encrypt new values.';
+COMMENT ON COLUMN aurora.secret_keys."values" IS 'Values that it encrypts.';
+COMMENT ON COLUMN aurora.secret_keys.opens_here IS 'Has this node the master key; null when its key ring cannot be read, or not by the caller.';
+COMMENT ON COLUMN aurora.secret_keys.created_at IS 'When it was made.';
+
+-- ---- rotation ----
+
+CREATE FUNCTION aurora.nodes_without_key(id text) RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT string_agg(c.node, ', ' ORDER BY c.node) FROM aurora.node_capability c JOIN aurora.node n ON n.name = c.node
+    WHERE c.name = 'secret_keys' AND NOT (string_to_array(c.as_text, ' ') @> ARRAY[id])
+$$;
+COMMENT ON FUNCTION aurora.nodes_without_key(text) IS 'Nodes that have told of their key rings and lack that master key; null for none.';
+
+CREATE FUNCTION aurora.rotate_secrets_key(force boolean DEFAULT false) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    first_id text;
+    missing text;
+    left_over bigint;
+    of_key record;
+BEGIN
+    PERFORM aurora.require_lead();
+    IF NOT aurora.administers_all() THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'permission denied to rotate the keys of secrets',
+            HINT = 'Members of aurora_admin may.';
+    END IF;
+    SELECT r.key_id INTO first_id FROM aurora.secret_key_ring() r WHERE r."position" = 1;
+    missing := aurora.nodes_without_key(first_id);
+    IF missing IS NOT NULL AND NOT force THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = format('the new key %s is not on every node', first_id),
+            DETAIL = format('It is missing on: %s.', missing),
+            HINT = 'Add it to their key rings and reload them, or call with force => true.';
+    END IF;
+    LOCK TABLE aurora.secret_rotation IN SHARE ROW EXCLUSIVE MODE;
+    -- One that is under way goes on; it begins anew only when the first key has changed since.
+    IF NOT EXISTS (SELECT FROM aurora.secret_rotation r WHERE r.finished_at IS NULL)
+       OR EXISTS (SELECT FROM aurora.secret_data_key k WHERE k.is_current AND k.master_key_id <> first_id) THEN
+        FOR of_key IN SELECT k.company_id FROM aurora.secret_data_key k WHERE k.is_current ORDER BY k.key_no LOOP
+            PERFORM aurora.make_data_key(of_key.company_id);
+        END LOOP;
+        UPDATE aurora.secret_rotation r SET finished_at = clock_timestamp() WHERE r.finished_at IS NULL;
+        INSERT INTO aurora.secret_rotation (rotation_id, started_at, started_by, total)
+            SELECT coalesce(max(r.rotation_id), 0) + 1, clock_timestamp(), aurora.caller(),
+                   (SELECT count(*) FROM aurora.secret_version v JOIN aurora.secret_data_key k USING (key_no)
+                    WHERE NOT k.is_current)
+            FROM aurora.secret_rotation r;
+    END IF;
+    SELECT count(*) INTO left_over FROM aurora.secret_version v JOIN aurora.secret_data_key k USING (key_no)
+        WHERE NOT k.is_current;
+    PERFORM aurora.audit_secret('rotate', true, NULL, NULL, NULL, NULL, NULL, NULL, format('to the key %s, %s values', first_id, left_over));
+    RETURN left_over;
+END
+$$;
+COMMENT ON FUNCTION aurora.rotate_secrets_key(boolean) IS
+    'Makes new data keys under the first key of this node''s ring, and has the lead''s worker encrypt all values anew, in batches; returns how many there are. aurora.secret_rotation shows how far it is. For administrators. Errors: 55000 a node lacks the key, unless forced.';
+
+CREATE FUNCTION aurora.rotate_secrets_batch(max_values int DEFAULT 200) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    rotation aurora.secret_rotation;
+    stale record;
+    again text;
+    looked_at bigint := 0;
+BEGIN
+    PERFORM aurora.require_lead();
+    SELECT r.* INTO rotation FROM aurora.secret_rotation r WHERE r.finished_at IS NULL
+        ORDER BY r.rotation_id DESC LIMIT 1 FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN 0;
+    END IF;
+    FOR stale IN SELECT v.secret_id, v.version, v.token, v.key_no, c.key_no AS to_key_no
+            FROM aurora.secret_version v JOIN aurora.secret_data_key k ON k.key_no = v.key_no AND NOT k.is_current
+            JOIN aurora.secret_data_key c ON c.company_id IS NOT DISTINCT FROM k.company_id AND c.is_current
+            WHERE (v.secret_id, v.version) > (rotation.last_secret_id, rotation.last_version)
+            ORDER BY v.secret_id, v.version LIMIT max_values FOR UPDATE OF v LOOP
+        looked_at := looked_at + 1;
+        rotation.last_secret_id := stale.secret_id;
+        rotation.last_version := stale.version;
+        again := aurora.reencrypt_token(stale.token, stale.key_no, stale.to_key_no);
+        IF again IS NULL AND stale.token IS NOT NULL THEN
+            RAISE WARNING 'version % of secret % does not open and keeps its old key', stale.version, stale.secret_id;
+            rotation.failed := rotation.failed + 1;
+        ELSE
+            UPDATE aurora.secret_version v SET token = again, key_no = stale.to_key_no
+                WHERE v.secret_id = stale.secret_id AND v.version = stale.version;
+            rotation.done := rotation.done + 1;
+        END IF;
+    END LOOP;
+    IF looked_at = 0 THEN
+        -- A put that began before the rotation may have committed behind it.
+        IF (SELECT count(*) FROM aurora.secret_version v JOIN aurora.secret_data_key k USING (key_no) WHERE NOT k.is_current)
+           > rotation.failed AND rotation.last_secret_id > 0 THEN
+            rotation.last_secret_id := 0;
+            rotation.last_version := 0;
+            rotation.failed := 0;
+            looked_at := 1;
+        ELSE
+            rotation.finished_at := clock_timestamp();
+            DELETE FROM aurora.secret_data_key k
+                WHERE NOT k.is_current AND NOT EXISTS (SELECT FROM aurora.secret_version v WHERE v.key_no = k.key_no);
+        END IF;
+    END IF;
+    UPDATE aurora.secret_rotation r
+        SET done = rotation.done, failed = rotation.failed, last_secret_id = rotation.last_secret_id,
+            last_version = rotation.last_version, finished_at = rotation.finished_at
+        WHERE r.rotation_id = rotation.rotation_id;
+    RETURN looked_at;
+END
+$$;
+COMMENT ON FUNCTION aurora.rotate_secrets_batch(int) IS
+    'Encrypts the next values anew, in this transaction; returns how many it has looked at, 0 when the rotation is done. A value that does not open stays as it is and is counted. The worker calls it; CALL it by hand where none runs.';
+
+-- Values: putting, reading, deleting, and who may.
+
+CREATE FUNCTION aurora.secret(service text, key_name text, company text DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE COST 10 AS 'MODULE_PATHNAME', 'aurora_secret';
+COMMENT ON FUNCTION aurora.secret(text, text, text) IS
+    'The value that holds for this node (a node that asks elsewhere: for it) and the company (null: the caller''s own): of the scopes node+company, node, company and global the first that answers. Always as committed last. Each call is written down before it is answered. Errors: 42501 no right, 42704 none answers, XX001 the stored value is corrupted, 55000 no key here opens it or no preloaded library, F0000 the keys cannot be used, 58030 or 53100 the access cannot be written down, 22023 a bad name.';
+
+CREATE FUNCTION aurora.secret_source(service text, key_name text, company text DEFAULT NULL, OUT scope text, OUT node text,
+                                     OUT source_company text, OUT version int, OUT strict boolean, OUT expires_at timestamptz,
+                                     OUT passed_over text) RETURNS record
+    LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_secret_source';
+COMMENT ON FUNCTION aurora.secret_source(text, text, text) IS
+    'Which scope and version would answer secret() with the same arguments, without the value; nulls when none would. passed_over: scopes that come first but do not answer, and why. Errors: 42501 no right to the service at all, 22023 a bad name.';
+
+CREATE FUNCTION aurora.put_secret(service text, key_name text, value text, node text DEFAULT NULL, company text DEFAULT NULL,
+                                  expected_version int DEFAULT NULL, strict boolean DEFAULT NULL,
+                                  expires_at timestamptz DEFAULT NULL) RETURNS int
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_put_secret';
+COMMENT ON FUNCTION aurora.put_secret(text, text, text, text, text, int, boolean, timestamptz) IS
+    'Puts a value, of up to 1 MiB, and returns its version. node, company: whom it is for; null for all. expected_version: the last version that must be there (0: none). strict: reads wait until they are on record on disk (null: as before). Pass the value as a parameter: statements may be logged. Errors: 42501 no right, 23000 another version is there, 22023 a bad name, 54000 too large, 25006 on a standby, 55000 no key or no preloaded library.';
+
+CREATE FUNCTION aurora.store_secret(service text, key_name text, node text, company_id int, key_no int, token text,
+                                    expected_version int, strict boolean, expires_at timestamptz) RETURNS int
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    stored aurora.secret;
+    keep int := current_setting('aurora.secret_versions_kept')::int;
+BEGIN
+    INSERT INTO aurora.secret AS s (service, key_name, node, company_id)
+        VALUES (store_secret.service, store_secret.key_name, store_secret.node, store_secret.company_id)
+        ON CONFLICT ON CONSTRAINT secret_name_key DO UPDATE SET version = s.version RETURNING s.* INTO stored;
+    IF expected_version IS NOT NULL AND expected_version <> stored.version THEN
+        RAISE integrity_constraint_violation USING
+            MESSAGE = CASE WHEN stored.version = 0 THEN format('secret "%s" of service "%s" is not there', key_name, service)
+                           ELSE format('secret "%s" of service "%s" has version %s, not %s', key_name, service, stored.version, expected_version) END,
+            HINT = 'Somebody else has changed it. Read it anew, and put with the version that is there.';
+    END IF;
+    UPDATE aurora.secret s SET version = s.version + 1, strict = coalesce(store_secret.strict, s.strict)
+        WHERE s.secret_id = stored.secret_id RETURNING s.* INTO stored;
+    INSERT INTO aurora.secret_version (secret_id, version, company_id, key_no, token, expires_at, created_by)
+        VALUES (stored.secret_id, stored.version, stored.company_id, store_secret.key_no, store_secret.token,
+                store_secret.expires_at, aurora.caller());
+    DELETE FROM aurora.secret_version v WHERE v.secret_id = stored.secret_id AND v.version <= stored.version - keep;
+    RETURN stored.version;
+END
+$$;
+COMMENT ON FUNCTION aurora.store_secret(text, text, text, int, int, text, int, boolean, timestamptz) IS
+    'Stores a token as the next version; put_secret() asks this. Errors: 23000 another version is there than expected.';
+
+-- ---- deleting ----
+
+CREATE FUNCTION aurora.secret_to_change(action text, service text, key_name text, node text, company text) RETURNS aurora.secret
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    result aurora.secret;
+    of_company int;
+BEGIN
+    PERFORM aurora.require_lead();
+    PERFORM aurora.check_secret_name(service, key_name, node);
+    SELECT c.company_id INTO of_company FROM aurora.company c WHERE c.name = company;
+    IF NOT aurora.may_change_secret(CASE WHEN company IS NULL THEN NULL ELSE coalesce(of_company, -1) END, service) THEN
+        PERFORM aurora.audit_secret(action, false, service, key_name, node, company, of_company, NULL, NULL);
+        RAISE insufficient_privilege USING
+            MESSAGE = format('permission denied to change secrets of service "%s"', service),
+            HINT = 'aurora.grant_secret() gives the right "write".';
+    END IF;
+    SELECT s.* INTO result FROM aurora.secret s
+        WHERE s.service = secret_to_change.service AND s.key_name = secret_to_change.key_name
+          AND s.node IS NOT DISTINCT FROM secret_to_change.node
+          AND CASE WHEN company IS NULL THEN s.company_id IS NULL ELSE s.company_id = of_company END
+        FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE undefined_object USING
+            MESSAGE = format('there is no secret "%s" of service "%s" in that scope', key_name, service),
+            HINT = 'aurora.secrets shows those that there are; node and company must be named as they are there.';
+    END IF;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION aurora.secret_to_change(text, text, text, text, text) IS
+    'The secret of exactly that scope, locked, for a caller that may change it. Errors: 42501, 42704, 22023, 25006.';
+
+CREATE FUNCTION aurora.may_change_secret(company_id int, service text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_may_change_secret';
+COMMENT ON FUNCTION aurora.may_change_secret(int, text) IS 'May the caller put and delete secrets of that company (null: of none) and service.';
+
+CREATE FUNCTION aurora.may_export_secret(company_id int, service text, plain boolean) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_may_export_secret';
+COMMENT ON FUNCTION aurora.may_export_secret(int, text, boolean) IS
+    'May the caller export secrets of that company (0: of none) and service: encrypted with the right to read, in plain text with the right to export.';
+
+CREATE FUNCTION aurora.delete_secret(service text, key_name text, node text DEFAULT NULL, company text DEFAULT NULL,
+                                     expected_version int DEFAULT NULL) RETURNS int
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target aurora.secret := aurora.secret_to_change('delete', service, key_name, node, company);
+BEGIN
+    IF expected_version <> target.version THEN
+        RAISE integrity_constraint_violation USING
+            MESSAGE = format('secret "%s" of service "%s" has version %s, not %s', key_name, service, target.version, expected_version),
+            HINT = 'Somebody else has changed it.';
+    END IF;
+    UPDATE aurora.secret_version v SET deleted_at = clock_timestamp(), deleted_by = aurora.caller()
+        WHERE v.secret_id = target.secret_id AND v.version = target.version AND v.deleted_at IS NULL;
+    PERFORM aurora.audit_secret('delete', true, service, key_name, node, company, target.company_id, target.version, NULL);
+    RETURN target.version;
+END
+$$;
+COMMENT ON FUNCTION aurora.delete_secret(text, text, text, text, int) IS
+    'Deletes the last version in that scope, so that it no longer answers and the next scope does; returns it. undelete_secret() takes it back, destroy_secret() is for good. Errors: 42501 no right, 42704 not there, 23000 another version is there.';
+
+CREATE FUNCTION aurora.undelete_secret(service text, key_name text, node text DEFAULT NULL, company text DEFAULT NULL,
+                                       version int DEFAULT NULL) RETURNS int
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target aurora.secret := aurora.secret_to_change('undelete', service, key_name, node, company);
+    of_version int := coalesce(version, target.version);
+BEGIN
+    UPDATE aurora.secret_version v SET deleted_at = NULL, deleted_by = NULL
+        WHERE v.secret_id = target.secret_id AND v.version = of_version AND v.token IS NOT NULL;
+    IF NOT FOUND THEN
+        RAISE undefined_object USING
+            MESSAGE = format('version %s of secret "%s" of service "%s" is not there any more', of_version, key_name, service),
+            HINT = 'aurora.secret_versions shows those that are kept.';
+    END IF;
+    PERFORM aurora.audit_secret('undelete', true, service, key_name, node, company, target.company_id, of_version, NULL);
+    RETURN of_version;
+END
+$$;
+COMMENT ON FUNCTION aurora.undelete_secret(text, text, text, text, int) IS
+    'Takes the deletion of a version (null: the last) back, and returns it. The last version answers, no other. Errors: 42501 no right, 42704 not there or destroyed.';
+
+CREATE FUNCTION aurora.destroy_secret(service text, key_name text, node text DEFAULT NULL, company text DEFAULT NULL,
+                                      version int DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target aurora.secret := aurora.secret_to_change('destroy', service, key_name, node, company);
+    destroyed bigint;
+BEGIN
+    IF version IS NULL THEN
+        SELECT count(*) INTO destroyed FROM aurora.secret_version v WHERE v.secret_id = target.secret_id AND v.token IS NOT NULL;
+        DELETE FROM aurora.secret s WHERE s.secret_id = target.secret_id;
+    ELSE
+        UPDATE aurora.secret_version v SET token = NULL, destroyed_at = clock_timestamp()
+            WHERE v.secret_id = target.secret_id AND v.version = destroy_secret.version AND v.token IS NOT NULL;
+        GET DIAGNOSTICS destroyed = ROW_COUNT;
+        IF destroyed = 0 THEN
+            RAISE undefined_object USING
+                MESSAGE = format('version %s of secret "%s" of service "%s" is not there any more', version, key_name, service),
+                HINT = 'aurora.secret_versions shows those that are kept.';
+        END IF;
+    END IF;
+    PERFORM aurora.audit_secret('destroy', true, service, key_name, node, company, target.company_id, version,
+                                format('%s values', destroyed));
+    RETURN destroyed;
+END
+$$;
+COMMENT ON FUNCTION aurora.destroy_secret(text, text, text, text, int) IS
+    'Destroys the value of a version, or (version null) the secret of that scope with all versions; returns how many values. Older backups still have them. Errors: 42501 no right, 42704 not there.';
+
+-- ---- views ----
+
+CREATE FUNCTION aurora.secret_scope(node text, company_id int) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN node IS NULL THEN CASE WHEN company_id IS NULL THEN 'global' ELSE 'company' END
+                WHEN company_id IS NULL THEN 'node' ELSE 'node+company' END
+$$;
+COMMENT ON FUNCTION aurora.secret_scope(text, int) IS 'The name of a scope; of several the first of node+company, node, company, global answers.';
+
+CREATE FUNCTION aurora.secret_state(v aurora.secret_version) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN v.destroyed_at IS NOT NULL OR v.secret_id IS NULL THEN 'destroyed' WHEN v.deleted_at IS NOT NULL THEN 'deleted'
+                WHEN v.expires_at <= clock_timestamp() THEN 'expired' ELSE 'active' END
+$$;
+COMMENT ON FUNCTION aurora.secret_state(aurora.secret_version) IS 'How a version is: active, expired, deleted or destroyed.';
+
+CREATE VIEW aurora.secret_versions WITH (security_barrier = true) AS
+    SELECT s.service, s.key_name, aurora.secret_scope(s.node, s.company_id) AS scope, s.node, c.name AS company, v.version,
+           aurora.secret_state(v) AS state, v.expires_at, v.created_at, v.created_by, v.deleted_at, v.deleted_by, v.destroyed_at, v.key_no
+    FROM aurora.secret s JOIN aurora.secret_version v USING (secret_id) LEFT JOIN aurora.company c ON c.company_id = s.company_id
+    WHERE aurora.may_secret(s.company_id, s.service);
+COMMENT ON VIEW aurora.secret_versions IS 'Versions of the secrets to which the caller has any right, without their values.';
+COMMENT ON COLUMN aurora.secret_versions.service IS 'The service.';
+COMMENT ON COLUMN aurora.secret_versions.key_name IS 'The name within the service.';
+COMMENT ON COLUMN aurora.secret_versions.scope IS 'Whom it is for: node+company, node, company or global.';
+COMMENT ON COLUMN aurora.secret_versions.node IS 'The node that it is for.';
+COMMENT ON COLUMN aurora.secret_versions.company IS 'The company that it is for.';
+COMMENT ON COLUMN aurora.secret_versions.version IS 'Number of the version.';
+COMMENT ON COLUMN aurora.secret_versions.state IS 'active, expired, deleted or destroyed.';
+COMMENT ON COLUMN aurora.secret_versions.expires_at IS 'When it ends to answer.';
+COMMENT ON COLUMN aurora.secret_versions.created_at IS 'When it was put.';
+COMMENT ON COLUMN aurora.secret_versions.created_by IS 'The role that put it.';
+COMMENT ON COLUMN aurora.secret_versions.deleted_at IS 'When it was deleted.';
+COMMENT ON COLUMN aurora.secret_versions.deleted_by IS 'The role that deleted it.';
+COMMENT ON COLUMN aurora.secret_versions.destroyed_at IS 'When its value was destroyed.';
+COMMENT ON COLUMN aurora.secret_versions.key_no IS 'The data key that encrypts it.';
+
+CREATE VIEW aurora.secrets WITH (security_barrier = true) AS
+    SELECT s.service, s.key_name, aurora.secret_scope(s.node, s.company_id) AS scope, s.node, c.name AS company, s.version,
+           (SELECT count(*) FROM aurora.secret_version o WHERE o.secret_id = s.secret_id AND o.destroyed_at IS NULL) AS versions,
+           aurora.secret_state(v) AS state, s.strict, v.expires_at,
+           v.expires_at BETWEEN clock_timestamp() AND clock_timestamp() + interval '14 days' IS TRUE AS expires_soon,
+           coalesce(v.created_at, s.created_at) AS changed_at, v.created_by AS changed_by
+    FROM aurora.secret s LEFT JOIN aurora.secret_version v ON v.secret_id = s.secret_id AND v.version = s.version
+    LEFT JOIN aurora.company c ON c.company_id = s.company_id
+    WHERE aurora.may_secret(s.company_id, s.service);
+COMMENT ON VIEW aurora.secrets IS 'The secrets to which the caller has any right, without their values.';
+COMMENT ON COLUMN aurora.secrets.service IS 'The service that it opens.';
+COMMENT ON COLUMN aurora.secrets.key_name IS 'Its name within the service.';
+COMMENT ON COLUMN aurora.secrets.scope IS 'Whom it is for: node+company, node, company or global, in which order they answer.';
+COMMENT ON COLUMN aurora.secrets.node IS 'The node that it is for.';
+COMMENT ON COLUMN aurora.secrets.company IS 'The company that it is for.';
+COMMENT ON COLUMN aurora.secrets.version IS 'The last version.';
+COMMENT ON COLUMN aurora.secrets.versions IS 'Versions whose values are kept.';
+COMMENT ON COLUMN aurora.secrets.state IS 'How the last version is: active, expired, deleted or destroyed; only an active one answers.';
+COMMENT ON COLUMN aurora.secrets.strict IS 'Does a read wait until its record is on disk.';
+COMMENT ON COLUMN aurora.secrets.expires_at IS 'When it ends to answer.';
+COMMENT ON COLUMN aurora.secrets.expires_soon IS 'Is that within 14 days.';
+COMMENT ON COLUMN aurora.secrets.changed_at IS 'When the last version was put.';
+COMMENT ON COLUMN aurora.secrets.changed_by IS 'The role that put it.';
+
+-- ---- grants ----
+
+CREATE FUNCTION aurora.grant_terms(grantee name, service text, company text, may text, OUT of_company int, OUT of_right aurora.secret_right)
+    RETURNS record
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    labels text[] := enum_range(NULL::aurora.secret_right)::text[];
+BEGIN
+    PERFORM aurora.require_lead();
+    IF grantee IS NULL OR service IS NULL OR may IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'the role, the service and the right may not be null';
+    ELSIF may <> ALL (labels) THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('there is no right "%s" to secrets', may), HINT = 'Rights: ' || array_to_string(labels, ', ') || '.';
+    END IF;
+    PERFORM aurora.check_secret_name(service, 'key', NULL);
+    SELECT c.company_id INTO of_company FROM aurora.company c WHERE c.name = company;
+    IF NOT (aurora.administers_all() OR of_company IS NOT NULL AND aurora.may_manage(of_company)) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'permission denied to grant rights to secrets',
+            HINT = 'Members of aurora_admin may; principals with trust "admin" may for the secrets of their own company.';
+    ELSIF company IS NOT NULL AND of_company IS NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('there is no company "%s"', company), HINT = 'aurora.add_company() makes one.';
+    END IF;
+    of_right := may::aurora.secret_right;
+END
+$$;
+COMMENT ON FUNCTION aurora.grant_terms(name, text, text, text) IS
+    'Checks what is to be granted or revoked, and that the caller may. Errors: 42501, 22023, 22004, 25006.';
+
+CREATE FUNCTION aurora.grant_secret(grantee name, service text, company text DEFAULT NULL, may text DEFAULT 'read') RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    terms record := aurora.grant_terms(grantee, service, company, may);
+    role_oid oid := (SELECT r.oid FROM pg_roles r WHERE r.rolname = grantee);
+BEGIN
+    IF role_oid IS NULL THEN
+        RAISE undefined_object USING
+            MESSAGE = format('role "%s" does not exist', grantee), HINT = format('Create it first: CREATE ROLE %I LOGIN;', grantee);
+    END IF;
+    INSERT INTO aurora.secret_grant AS g (company_id, grantee, service, may, role_oid, system_identifier, granted_by)
+        SELECT terms.of_company, grantee, service, terms.of_right, role_oid, c.system_identifier, aurora.caller()
+        FROM pg_control_system() c
+        ON CONFLICT ON CONSTRAINT secret_grant_key DO UPDATE
+            SET role_oid = excluded.role_oid, system_identifier = excluded.system_identifier, granted_at = now(),
+                granted_by = excluded.granted_by
+            WHERE (g.role_oid, g.system_identifier) IS DISTINCT FROM (excluded.role_oid, excluded.system_identifier);
+    PERFORM aurora.audit_secret('grant', true, service, NULL, NULL, company, terms.of_company, NULL, format('%s to %s', may, grantee));
+END
+$$;
+COMMENT ON FUNCTION aurora.grant_secret(name, text, text, text) IS
+    'Gives a role and its members a right (read, write or export) to secrets of services that the pattern fits, where * is any text: to those of a company, or (null) to those that belong to none, which all companies fall back on. For administrators, and for those who manage the company. Errors: 42501, 22023, 42704 no such role.';
+
+CREATE FUNCTION aurora.revoke_secret(grantee name, service text, company text DEFAULT NULL, may text DEFAULT 'read') RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    terms record := aurora.grant_terms(grantee, service, company, may);
+    revoked boolean;
+BEGIN
+    DELETE FROM aurora.secret_grant g
+        WHERE g.grantee = revoke_secret.grantee AND g.service = revoke_secret.service AND g.may = terms.of_right
+          AND g.company_id IS NOT DISTINCT FROM terms.of_company;
+    revoked := FOUND;
+    PERFORM aurora.audit_secret('revoke', true, service, NULL, NULL, company, terms.of_company, NULL, format('%s from %s', may, grantee));
+    RETURN revoked;
+END
+$$;
+COMMENT ON FUNCTION aurora.revoke_secret(name, text, text, text) IS
+    'Takes back what grant_secret() gave with the same arguments; false when there was no such grant. Errors: 42501, 22023.';
+
+CREATE FUNCTION aurora.grant_holds(g aurora.secret_grant) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM pg_roles r, pg_control_system() c
+                   WHERE r.rolname = g.grantee AND (r.oid = g.role_oid OR c.system_identifier <> g.system_identifier))
+$$;
+COMMENT ON FUNCTION aurora.grant_holds(aurora.secret_grant) IS 'Is the role still there to which the right was granted, and not another of its name.';
+
+CREATE VIEW aurora.secret_grants WITH (security_barrier = true) AS
+    SELECT g.grantee, g.service, c.name AS company, g.may::text AS may, aurora.grant_holds(g) AS holds, g.granted_at, g.granted_by
+    FROM aurora.secret_grant g LEFT JOIN aurora.company c USING (company_id)
+    WHERE aurora.administers_all() OR aurora.may_manage(g.company_id)
+       OR EXISTS (SELECT FROM pg_roles r WHERE r.rolname = g.grantee AND pg_has_role(aurora.caller(), r.oid, 'USAGE'));
+COMMENT ON VIEW aurora.secret_grants IS 'Rights to secrets as they were granted: all of them for administrators, those of its company for who manages it, and those that the caller has.';
+COMMENT ON COLUMN aurora.secret_grants.grantee IS 'The role.';
+COMMENT ON COLUMN aurora.secret_grants.service IS 'The services, * for any text.';
+COMMENT ON COLUMN aurora.secret_grants.company IS 'The company whose secrets it is about; null for those that belong to none.';
+COMMENT ON COLUMN aurora.secret_grants.may IS 'read, write or export.';
+COMMENT ON COLUMN aurora.secret_grants.holds IS 'False when the role was dropped since, even if one of its name was made again.';
+COMMENT ON COLUMN aurora.secret_grants.granted_at IS 'When.';
+COMMENT ON COLUMN aurora.secret_grants.granted_by IS 'By whom.';
+
+CREATE VIEW aurora.secret_rights WITH (security_barrier = true) AS
+    SELECT r.rolname AS role, g.service, g.company, g.may, g.grantee AS granted_to
+    FROM aurora.secret_grants g JOIN pg_roles r ON pg_has_role(r.oid, (SELECT o.oid FROM pg_roles o WHERE o.rolname = g.grantee), 'USAGE')
+    WHERE g.holds AND NOT r.rolsuper
+    UNION ALL
+    SELECT r.rolname, '*', NULL, m.may, 'aurora_admin'
+    FROM pg_roles r CROSS JOIN unnest(enum_range(NULL::aurora.secret_right)::text[]) m (may)
+    WHERE aurora.administers_all() AND NOT r.rolsuper AND pg_has_role(r.oid, 'aurora_admin', 'USAGE')
+    UNION ALL
+    SELECT p.login_role, '*', c.name, m.may, 'trust admin'
+    FROM aurora.principal p JOIN aurora.company c USING (company_id)
+    CROSS JOIN unnest(enum_range(NULL::aurora.secret_right)::text[]) m (may)
+    WHERE p.trust = 'admin' AND p.login_role IS NOT NULL AND aurora.may_manage(p.company_id);
+COMMENT ON VIEW aurora.secret_rights IS 'What each role may in effect, by grants to it and to roles that it inherits from, by administration, and by trust; superusers may all and are left out.';
+COMMENT ON COLUMN aurora.secret_rights.role IS 'The role.';
+COMMENT ON COLUMN aurora.secret_rights.service IS 'The services, * for any text.';
+COMMENT ON COLUMN aurora.secret_rights.company IS 'The company whose secrets it is about; null for those that belong to none (of aurora_admin: for all).';
+COMMENT ON COLUMN aurora.secret_rights.may IS 'read, write or export.';
+COMMENT ON COLUMN aurora.secret_rights.granted_to IS 'Through which role, or by trust.';
+
+-- ---- from and to elsewhere ----
+
+CREATE FUNCTION aurora.import_secrets_env(service text, content text, node text DEFAULT NULL, company text DEFAULT NULL) RETURNS int
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_import_secrets_env';
+COMMENT ON FUNCTION aurora.import_secrets_env(text, text, text, text) IS
+    'Puts each NAME=value of the text of a .env file as a secret of the service, and returns how many. Quotes, escapes within double quotes, several lines in quotes, export and comments are understood; variables are not expanded. All or nothing. Errors: 22023 with the line''s number, and those of put_secret().';
+
+CREATE FUNCTION aurora.import_secrets_json(content text, node text DEFAULT NULL, company text DEFAULT NULL) RETURNS int
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_import_secrets_json';
+COMMENT ON FUNCTION aurora.import_secrets_json(text, text, text) IS
+    'Puts the values of {service: {key: value}} and returns how many; or takes back what export_secrets() gave, in the scopes of then. All or nothing. Errors: 22023 bad text, 55000 no key here opens the export, and those of put_secret().';
+
+CREATE FUNCTION aurora.export_secrets(service text DEFAULT '*', company text DEFAULT NULL, plain boolean DEFAULT false) RETURNS jsonb
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    of_company int := 0;
+    pattern text := service;
+    chosen bigint[];
+    refused text;
+    bad text;
+    result jsonb;
+BEGIN
+    IF service IS NULL OR plain IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'the service and whether to export in plain text may not be null';
+    END IF;
+    IF company IS NOT NULL THEN
+        SELECT c.company_id INTO of_company FROM aurora.company c WHERE c.name = company;
+        of_company := coalesce(of_company, -1);
+    END IF;
+    SELECT array_agg(s.secret_id), min(s.service) FILTER (WHERE NOT aurora.may_export_secret(of_company, s.service, plain))
+        INTO chosen, refused
+        FROM aurora.secret s JOIN aurora.secret_version v ON v.secret_id = s.secret_id AND v.version = s.version
+        WHERE coalesce(s.company_id, 0) = of_company AND aurora.secret_matches(pattern, s.service)
+          AND aurora.secret_state(v) = 'active' AND (s.node IS NULL OR NOT plain);
+    IF refused IS NOT NULL OR chosen IS NULL AND NOT aurora.may_export_secret(of_company, pattern, plain) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = format('permission denied to export secrets of service "%s"', coalesce(refused, service)),
+            HINT = 'aurora.grant_secret() gives the right "export", which plain text takes, and "read", which an encrypted export takes.';
+    END IF;
+    PERFORM aurora.audit_secret('export', true, s.service, s.key_name, s.node, company, s.company_id, s.version,
+                                CASE WHEN plain THEN 'in plain text' ELSE 'encrypted' END)
+        FROM aurora.secret s WHERE s.secret_id = ANY (chosen) ORDER BY s.secret_id;
+    IF plain THEN
+        WITH opened AS MATERIALIZED (
+            SELECT s.service, s.key_name, aurora.open_exported(v.token, v.key_no) AS value
+            FROM aurora.secret s JOIN aurora.secret_version v ON v.secret_id = s.secret_id AND v.version = s.version
+            WHERE s.secret_id = ANY (chosen)
+        ), by_service AS (
+            SELECT o.service, jsonb_object_agg(o.key_name, o.value) AS keys,
+                   string_agg(format('"%s" of "%s"', o.key_name, o.service), ', ') FILTER (WHERE o.value IS NULL) AS bad
+            FROM opened o GROUP BY o.service
+        )
+        SELECT coalesce(jsonb_object_agg(b.service, b.keys), '{}'), string_agg(b.bad, ', ') INTO result, bad FROM by_service b;
+        IF bad IS NOT NULL THEN
+            RAISE WARNING 'stored values are corrupted and come as null: %', bad;
+        END IF;
+        RETURN result;
+    END IF;
+    RETURN jsonb_build_object('format', 'aurora secrets 1',
+        'keys', (SELECT coalesce(jsonb_agg(jsonb_build_object('key_no', k.key_no, 'master_key_id', k.master_key_id, 'wrapped', k.wrapped) ORDER BY k.key_no), '[]')
+                 FROM aurora.secret_data_key k
+                 WHERE EXISTS (SELECT FROM aurora.secret_version v JOIN aurora.secret s ON s.secret_id = v.secret_id AND s.version = v.version
+                               WHERE v.key_no = k.key_no AND s.secret_id = ANY (chosen))),
+        'secrets', (SELECT coalesce(jsonb_agg(jsonb_build_object('service', s.service, 'key_name', s.key_name, 'node', s.node,
+                               'company', company, 'version', s.version, 'strict', s.strict, 'expires_at', v.expires_at,
+                               'key_no', v.key_no, 'token', v.token) ORDER BY s.secret_id), '[]')
+                    FROM aurora.secret s JOIN aurora.secret_version v ON v.secret_id = s.secret_id AND v.version = s.version
+                    WHERE s.secret_id = ANY (chosen)));
+END
+$$;
+COMMENT ON FUNCTION aurora.export_secrets(text, text, boolean) IS
+    'The active secrets of a company (null: those that belong to none) of services that the pattern fits: encrypted, in all scopes, for import_secrets_json() where the master key is; or in plain text as {service: {key: value}}, those for all nodes. Each is written down. Takes the right to read, or to export in plain text. Errors: 42501 for one of them at least.';
+
+CREATE FUNCTION aurora.secret_matches(pattern text, service text) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_secret_matches_sql';
+COMMENT ON FUNCTION aurora.secret_matches(text, text) IS 'Does the pattern, in which * is any text, fit the service.';
+
+-- The audit of secrets: what nodes have written down, how they are, and whether it is whole.
+
+CREATE FUNCTION aurora.secret_audit_status(OUT node text, OUT directory text, OUT chain text, OUT last_seq bigint,
+                                           OUT synced_seq bigint, OUT delivered_seq bigint, OUT file_bytes bigint,
+                                           OUT is_on boolean, OUT problem text) RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'aurora_secret_audit_status';
+COMMENT ON FUNCTION aurora.secret_audit_status() IS
+    'This node''s audit: the chain that is written, its last record, up to where it is on disk and has come to the lead as this database knows, the size of the files, and what is wrong. No row without the preloaded library.';
+
+CREATE FUNCTION aurora.restart_secret_audit(reason text) RETURNS text
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_restart_secret_audit';
+COMMENT ON FUNCTION aurora.restart_secret_audit(text) IS
+    'Begins a new chain on this node, lead or standby, when the files of the one before are lost or changed and secrets are refused; the reason stands in its first record. Returns the chain''s name. For administrators. Errors: 42501, 58030 it cannot be begun.';
+
+CREATE FUNCTION aurora.verify_secret_audit_file(OUT node text, OUT chain text, OUT records bigint, OUT first_seq bigint,
+                                                OUT last_seq bigint, OUT ok boolean, OUT broken_seq bigint, OUT problem text)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'aurora_verify_secret_audit_file';
+COMMENT ON FUNCTION aurora.verify_secret_audit_file() IS
+    'Reads this node''s audit files and computes all hashes anew: a row for each chain, with the first record that is missing or was changed. Errors: 55000 no preloaded library, 58P01 no files.';
+
+CREATE FUNCTION aurora.local_secret_cache(OUT hits bigint, OUT misses bigint, OUT evictions bigint, OUT invalidations bigint)
+    RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'aurora_local_secret_cache';
+COMMENT ON FUNCTION aurora.local_secret_cache() IS 'Counters of this node''s caches since its start.';
+
+-- ---- what nodes tell ----
+
+CREATE FUNCTION aurora.secret_record_hash(before bytea, record text) RETURNS bytea
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT sha256(before || convert_to(left(record, -75), 'UTF8'))
+$$;
+COMMENT ON FUNCTION aurora.secret_record_hash(bytea, text) IS
+    'The hash that a record must have behind another: SHA-256 of the hash before and of the record''s text up to its own hash, which takes 75 characters.';
+
+CREATE FUNCTION aurora.secret_record_told(record text) RETURNS bytea
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN record ~ ',"hash":"[0-9a-f]{64}"}$' THEN decode(left(right(record, 66), 64), 'hex') ELSE '\x' END
+$$;
+COMMENT ON FUNCTION aurora.secret_record_told(text) IS 'The hash that a record tells.';
+
+CREATE FUNCTION aurora.is_json_object(line text) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN jsonb_typeof(line::jsonb) = 'object';
+EXCEPTION WHEN data_exception OR statement_too_complex THEN
+    RETURN false;
+END
+$$;
+COMMENT ON FUNCTION aurora.is_json_object(text) IS 'Is the text a JSON object.';
+
+CREATE FUNCTION aurora.receive_secret_audit(node text, body jsonb) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    known aurora.secret_audit_chain;
+    zeros bytea := decode(repeat('00', 32), 'hex');
+    line text;
+    line_seq bigint;
+    why text;
+BEGIN
+    IF coalesce(body->>'chain', '') !~ '^[0-9a-f]{32}$' OR jsonb_typeof(body->'records') IS DISTINCT FROM 'array' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'an audit message has a chain and records';
+    END IF;
+    INSERT INTO aurora.secret_audit_chain AS c (node, chain, head_hash, base_hash)
+        VALUES (receive_secret_audit.node, body->>'chain', zeros, zeros)
+        ON CONFLICT ON CONSTRAINT secret_audit_chain_pkey DO UPDATE SET node = excluded.node RETURNING c.* INTO known;
+    FOR line IN SELECT r FROM jsonb_array_elements_text(body->'records') r LOOP
+        line_seq := coalesce(substring(line FROM '^\{"seq":([0-9]{1,18}),')::bigint, known.head_seq + 1);
+        why := CASE
+            WHEN line_seq <= known.head_seq THEN
+                CASE WHEN EXISTS (SELECT FROM aurora.secret_audit_record r WHERE r.node = known.node AND r.chain = known.chain
+                                  AND r.seq = line_seq AND r.record <> line) THEN 'a record came again with another text' END
+            WHEN line_seq <> known.head_seq + 1 THEN 'records before one that came are missing'
+            WHEN aurora.secret_record_told(line) <> aurora.secret_record_hash(known.head_hash, line)
+                THEN 'a record was changed before it came' END;
+        IF why IS NOT NULL AND known.problem IS NULL THEN
+            known.broken_seq := least(line_seq, known.head_seq + 1);
+            known.problem := why;
+        END IF;
+        CONTINUE WHEN line_seq <= known.head_seq;
+        INSERT INTO aurora.secret_audit_record (node, chain, seq, company_id, at, record)
+            VALUES (known.node, known.chain, line_seq, substring(line FROM '"company_id":([0-9]{1,9})[,}]')::int,
+                    coalesce(substring(line FROM '"at":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)"')::timestamptz, clock_timestamp()),
+                    CASE WHEN aurora.is_json_object(line) THEN line ELSE jsonb_build_object('unreadable', line)::text END);
+        known.head_hash := aurora.secret_record_told(line);
+        known.head_seq := line_seq;
+    END LOOP;
+    UPDATE aurora.secret_audit_chain c
+        SET head_seq = known.head_seq, head_hash = known.head_hash, broken_seq = known.broken_seq, problem = known.problem
+        WHERE c.node = known.node AND c.chain = known.chain;
+END
+$$;
+COMMENT ON FUNCTION aurora.receive_secret_audit(text, jsonb) IS
+    'Takes audit records of a node: {chain, records}, each a line of its file. What has come before is passed over. A record that does not go on where the chain ends is kept, and the chain is marked as broken from there.';
+
+CREATE FUNCTION aurora.receive_secret_cache(node text, body jsonb) RETURNS void
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO aurora.secret_cache_status (node, hits, misses, evictions, invalidations, reported_at)
+        VALUES (receive_secret_cache.node, (body->>'hits')::bigint, (body->>'misses')::bigint, (body->>'evictions')::bigint,
+                (body->>'invalidations')::bigint, clock_timestamp())
+        ON CONFLICT ON CONSTRAINT secret_cache_status_pkey DO UPDATE SET
+            hits = excluded.hits, misses = excluded.misses, evictions = excluded.evictions,
+            invalidations = excluded.invalidations, reported_at = excluded.reported_at
+$$;
+COMMENT ON FUNCTION aurora.receive_secret_cache(text, jsonb) IS 'Takes the counters of a node''s caches: {hits, misses, evictions, invalidations}.';
+
+-- ---- reading and verifying ----
+
+CREATE VIEW aurora.secret_audit WITH (security_invoker = true) AS
+    SELECT r.node, r.chain, r.seq, r.at, j.j->>'action' AS action, j.j->>'outcome' AS outcome, j.j->>'service' AS service,
+           j.j->>'key' AS key_name, j.j->>'scope' AS scope, j.j->>'node' AS for_node, j.j->>'company' AS company,
+           (j.j->>'version')::int AS version, j.j->>'role' AS role, j.j->>'session' AS session_role, j.j->>'owner' AS owner,
+           j.j->>'database' AS database, j.j->>'client' AS client, (j.j->>'pid')::int AS pid,
+           coalesce(j.j->>'detail', j.j->>'unreadable') AS detail
+    FROM aurora.secret_audit_record r CROSS JOIN LATERAL (SELECT r.record::jsonb AS j) j;
+COMMENT ON VIEW aurora.secret_audit IS 'Every access to secrets on every node that the lead has been told of.';
+COMMENT ON COLUMN aurora.secret_audit.node IS 'The node on which it was.';
+COMMENT ON COLUMN aurora.secret_audit.chain IS 'The chain of the node''s records.';
+COMMENT ON COLUMN aurora.secret_audit.seq IS 'Number in the chain.';
+COMMENT ON COLUMN aurora.secret_audit.at IS 'When, by the node''s clock.';
+COMMENT ON COLUMN aurora.secret_audit.action IS 'begin (of the chain), read, put, delete, undelete, destroy, export, grant, revoke or rotate.';
+COMMENT ON COLUMN aurora.secret_audit.outcome IS 'granted, refused, missing, or failed when the stored value did not open. What changes secrets is written down before its transaction commits; it may have been rolled back.';
+COMMENT ON COLUMN aurora.secret_audit.service IS 'The service that was asked for.';
+COMMENT ON COLUMN aurora.secret_audit.key_name IS 'The key name.';
+COMMENT ON COLUMN aurora.secret_audit.scope IS 'The scope that answered.';
+COMMENT ON COLUMN aurora.secret_audit.for_node IS 'The node for which it was asked.';
+COMMENT ON COLUMN aurora.secret_audit.company IS 'The company for which it was asked.';
+COMMENT ON COLUMN aurora.secret_audit.version IS 'The version that answered, or was made.';
+COMMENT ON COLUMN aurora.secret_audit.role IS 'The role that asked.';
+COMMENT ON COLUMN aurora.secret_audit.session_role IS 'The role that had logged in.';
+COMMENT ON COLUMN aurora.secret_audit.owner IS 'The principal for whom it asked.';
+COMMENT ON COLUMN aurora.secret_audit.database IS 'The database.';
+COMMENT ON COLUMN aurora.secret_audit.client IS 'Address and port of the client, or local.';
+COMMENT ON COLUMN aurora.secret_audit.pid IS 'The server''s process.';
+COMMENT ON COLUMN aurora.secret_audit.detail IS 'What else is to be said.';
+
+CREATE FUNCTION aurora.verify_secret_audit(of_node text DEFAULT NULL, OUT node text, OUT chain text, OUT records bigint,
+                                           OUT first_seq bigint, OUT last_seq bigint, OUT ok boolean, OUT broken_seq bigint,
+                                           OUT problem text) RETURNS SETOF record
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH linked AS (
+        SELECT r.node, r.chain, r.seq, r.record,
+               lag(r.seq, 1, c.first_seq - 1) OVER w AS before_seq,
+               lag(aurora.secret_record_told(r.record), 1, c.base_hash) OVER w AS before_hash
+        FROM aurora.secret_audit_record r JOIN aurora.secret_audit_chain c USING (node, chain)
+        WHERE aurora.administers_all() AND (of_node IS NULL OR r.node = of_node)
+        WINDOW w AS (PARTITION BY r.node, r.chain ORDER BY r.seq)
+    ), judged AS (
+        SELECT l.node, l.chain, count(*) AS records, min(l.seq) AS first_seq, max(l.seq) AS last_seq,
+               min(l.before_seq + 1) FILTER (WHERE l.seq <> l.before_seq + 1) AS gap_seq,
+               min(l.seq) FILTER (WHERE l.seq = l.before_seq + 1
+                                  AND aurora.secret_record_told(l.record) <> aurora.secret_record_hash(l.before_hash, l.record)) AS bad_seq,
+               (array_agg(aurora.secret_record_told(l.record) ORDER BY l.seq DESC))[1] AS last_hash
+        FROM linked l GROUP BY l.node, l.chain
+    ), found AS (
+        SELECT c.*, j.records, j.first_seq AS kept_from, j.last_seq, f.seq AS found_seq, f.why
+        FROM aurora.secret_audit_chain c LEFT JOIN judged j USING (node, chain)
+        LEFT JOIN LATERAL (
+            SELECT b.seq, b.why FROM (VALUES
+                (j.gap_seq, 'a record is missing'), (j.bad_seq, 'a record was changed'),
+                (c.broken_seq, c.problem),
+                (CASE WHEN coalesce(j.last_seq, c.first_seq - 1) < c.head_seq THEN coalesce(j.last_seq, c.first_seq - 1) + 1 END,
+                 'the last records are missing'),
+                (CASE WHEN j.last_seq = c.head_seq AND j.last_hash <> c.head_hash THEN j.last_seq END, 'the last record was changed'),
+                (CASE WHEN EXISTS (SELECT FROM aurora.secret_audit_chain n WHERE n.node = c.node AND n.began_at > c.began_at)
+                      THEN c.head_seq + 1 END, 'the node has begun another chain: what came after may be lost')) b (seq, why)
+            WHERE b.seq IS NOT NULL ORDER BY b.seq LIMIT 1) f ON true
+        WHERE aurora.administers_all() AND (of_node IS NULL OR c.node = of_node)
+    )
+    SELECT f.node, f.chain, coalesce(f.records, 0), f.first_seq, f.head_seq, f.found_seq IS NULL, f.found_seq, f.why
+    FROM found f ORDER BY f.node, f.began_at
+$$;
+COMMENT ON FUNCTION aurora.verify_secret_audit(text) IS
+    'Computes the hashes of all records that have come from a node (null: from all) anew: a row for each chain, with the first record that is missing or was changed, and why. For administrators; for others no rows. It takes some seconds per million records.';
+
+CREATE FUNCTION aurora.forget_secret_audit(keep interval DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    of_chain aurora.secret_audit_chain;
+    until timestamptz := clock_timestamp() - coalesce(keep, make_interval(days => current_setting('aurora.secret_audit_retention')::int));
+    last_old record;
+    deleted bigint := 0;
+    n bigint;
+BEGIN
+    PERFORM aurora.require_lead();
+    FOR of_chain IN SELECT c.* FROM aurora.secret_audit_chain c FOR UPDATE LOOP
+        -- Up to the first record that is young enough: a chain loses its beginning only.
+        SELECT r.seq, r.record INTO last_old FROM aurora.secret_audit_record r
+            WHERE r.node = of_chain.node AND r.chain = of_chain.chain
+              AND r.seq < coalesce((SELECT min(y.seq) FROM aurora.secret_audit_record y
+                                    WHERE y.node = of_chain.node AND y.chain = of_chain.chain AND y.at >= until), of_chain.head_seq + 1)
+            ORDER BY r.seq DESC LIMIT 1;
+        CONTINUE WHEN NOT FOUND;
+        DELETE FROM aurora.secret_audit_record r WHERE r.node = of_chain.node AND r.chain = of_chain.chain AND r.seq <= last_old.seq;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        deleted := deleted + n;
+        UPDATE aurora.secret_audit_chain c SET first_seq = last_old.seq + 1, base_hash = aurora.secret_record_told(last_old.record)
+            WHERE c.node = of_chain.node AND c.chain = of_chain.chain;
+    END LOOP;
+    DELETE FROM aurora.secret_audit_chain c
+        WHERE c.first_seq > c.head_seq AND c.began_at < until
+          AND EXISTS (SELECT FROM aurora.secret_audit_chain n WHERE n.node = c.node AND n.began_at > c.began_at);
+    RETURN deleted;
+END
+$$;
+COMMENT ON FUNCTION aurora.forget_secret_audit(interval) IS
+    'Deletes audit records that are older (null: than aurora.secret_audit_retention) from the lead''s table, and returns how many.';
+
+CREATE VIEW aurora.secret_cache WITH (security_invoker = true) AS
+    SELECT n.node, n.hits, n.misses, CASE WHEN n.hits + n.misses > 0 THEN round(n.hits::numeric / (n.hits + n.misses), 4) END AS hit_rate,
+           n.evictions, n.invalidations, n.reported_at
+    FROM (SELECT aurora.own_node() AS node, l.hits, l.misses, l.evictions, l.invalidations, clock_timestamp() AS reported_at
+          FROM aurora.local_secret_cache() l
+          UNION ALL
+          SELECT s.node, s.hits, s.misses, s.evictions, s.invalidations, s.reported_at
+          FROM aurora.secret_cache_status s WHERE s.node <> aurora.own_node() OR NOT aurora.library_preloaded()) n;
+COMMENT ON VIEW aurora.secret_cache IS 'How often the caches of each node''s sessions answer, since its server started: this node as it is now, others as they have last told.';
+COMMENT ON COLUMN aurora.secret_cache.node IS 'The node.';
+COMMENT ON COLUMN aurora.secret_cache.hits IS 'Reads that a session''s cache answered.';
+COMMENT ON COLUMN aurora.secret_cache.misses IS 'Reads that it did not.';
+COMMENT ON COLUMN aurora.secret_cache.hit_rate IS 'Hits among all reads; null before the first.';
+COMMENT ON COLUMN aurora.secret_cache.evictions IS 'Values that had to make room for others.';
+COMMENT ON COLUMN aurora.secret_cache.invalidations IS 'Times that a session forgot its cache because something had changed.';
+COMMENT ON COLUMN aurora.secret_cache.reported_at IS 'When it was told.';
+
+CREATE FUNCTION aurora.health_secrets() RETURNS SETOF aurora.component_health
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH trouble AS (
+        SELECT 'down'::aurora.health_state AS state, 'the audit cannot be written: ' || s.problem AS reason
+        FROM aurora.secret_audit_status() s WHERE s.problem IS NOT NULL
+        UNION ALL
+        SELECT 'degraded', 'accesses are not written down: aurora.secret_audit is off'
+        FROM aurora.secret_audit_status() s WHERE NOT s.is_on
+        UNION ALL
+        SELECT 'degraded', 'the audit''s files are near their limit and wait for the lead'
+        FROM aurora.secret_audit_status() s
+        WHERE s.file_bytes > 0.8 * pg_size_bytes(current_setting('aurora.secret_audit_size_limit')) AND s.delivered_seq < s.last_seq
+        UNION ALL
+        SELECT 'degraded', 'this node cannot open all secrets: ' || string_agg(DISTINCT CASE WHEN aurora.secret_key_opens(k.master_key_id) IS NULL
+                   THEN 'its keys cannot be used' ELSE 'it lacks the key ' || k.master_key_id END, ', ')
+        FROM aurora.secret_data_key k WHERE aurora.secret_key_opens(k.master_key_id) IS NOT TRUE HAVING count(*) > 0
+        UNION ALL
+        SELECT 'degraded', 'the audit of ' || string_agg(DISTINCT c.node, ', ') || ' is broken: see aurora.verify_secret_audit()'
+        FROM aurora.secret_audit_chain c WHERE c.broken_seq IS NOT NULL AND NOT pg_is_in_recovery() HAVING count(*) > 0
+        UNION ALL
+        SELECT 'degraded', format('a rotation left %s values under their old keys', r.failed)
+        FROM aurora.secret_rotation r
+        WHERE r.failed > 0 AND r.rotation_id = (SELECT max(o.rotation_id) FROM aurora.secret_rotation o)
+    )
+    SELECT 'secrets', coalesce((SELECT t.state FROM trouble t ORDER BY aurora.health_rank(t.state) DESC LIMIT 1), 'up'),
+           (SELECT string_agg(t.reason, '; ' ORDER BY aurora.health_rank(t.state) DESC) FROM trouble t)
+    WHERE aurora.library_preloaded()
+$$;
+COMMENT ON FUNCTION aurora.health_secrets() IS 'How secrets are on this node: its keys, and its audit; health() asks. No row without the preloaded library.';
+
+-- Who may what with secrets: the functions check it themselves.
+
+ALTER TABLE aurora.secret_audit_record ENABLE ROW LEVEL SECURITY;
+CREATE POLICY secret_audit_record_managed ON aurora.secret_audit_record
+    USING (aurora.administers_all() OR company_id IS NOT NULL AND aurora.may_manage(company_id));
+COMMENT ON POLICY secret_audit_record_managed ON aurora.secret_audit_record IS 'Administrators see all, and who manages a company what was asked for it.';
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['secret_cache_status', 'secret_rotation', 'secret_audit_chain'] LOOP
+        EXECUTE format('ALTER TABLE aurora.%I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format('CREATE POLICY %I ON aurora.%I USING (true)', name || '_everyone', name);
+        EXECUTE format('COMMENT ON POLICY %I ON aurora.%I IS %L', name || '_everyone', name, 'Who may read the table sees all of it.');
+        EXECUTE format('GRANT SELECT ON aurora.%I TO aurora_admin, aurora_operator, aurora_monitor', name);
+    END LOOP;
+END
+$$;
+
+REVOKE ALL ON ALL ROUTINES IN SCHEMA aurora FROM PUBLIC;
+GRANT SELECT ON aurora.secret_audit_record, aurora.secret_audit TO aurora_admin, aurora_user, aurora_gateway;
+GRANT SELECT ON aurora.secret_cache TO aurora_admin, aurora_operator, aurora_monitor;
+GRANT SELECT ON aurora.secret_keys TO aurora_admin, aurora_operator;
+GRANT SELECT ON aurora.secrets, aurora.secret_versions, aurora.secret_grants, aurora.secret_rights
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.secret, aurora.secret_source, aurora.may_secret, aurora.secret_scope, aurora.secret_state,
+    aurora.grant_holds, aurora.administers_all, aurora.may_manage, aurora.caller, aurora.export_secrets
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.put_secret, aurora.delete_secret, aurora.undelete_secret, aurora.destroy_secret,
+    aurora.import_secrets_env, aurora.import_secrets_json, aurora.grant_secret, aurora.revoke_secret
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.secret_key_opens TO aurora_admin, aurora_operator;
+GRANT EXECUTE ON FUNCTION aurora.secret_key_ring, aurora.rotate_secrets_key, aurora.restart_secret_audit, aurora.verify_secret_audit,
+    aurora.verify_secret_audit_file, aurora.forget_secret_audit TO aurora_admin;
+GRANT EXECUTE ON FUNCTION aurora.secret_audit_status, aurora.local_secret_cache TO aurora_admin, aurora_operator, aurora_monitor;
+GRANT EXECUTE ON FUNCTION aurora.health_secrets
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
 
 -- Priority: items, what they depend on, and the surface.
 
@@ -3863,6 +5057,8 @@ CREATE FUNCTION aurora.duty_definitions(OUT duty text, OUT runs_by text, OUT sch
            ('wake_snoozed', 'worker', 'every minute', 'wake_snoozed', 'ends the snooze of items whose time has come'),
            ('sample_surface', 'worker', 'every 5 minutes', 'sample_surface', 'notes which items are on the surfaces'),
            ('forget_transitions', 'worker', 'every hour', 'forget_transitions', 'deletes history of nodes and services'),
+           ('rotate_secrets', 'worker', 'every 5 seconds', 'rotate_secrets_batch', 'encrypts secrets anew when their keys are rotated'),
+           ('forget_secret_audit', 'worker', 'every hour', 'forget_secret_audit', 'deletes old records of accesses to secrets'),
            ('archive_q4', 'pg_cron', '7 * * * *', 'archive_q4', 'archives what has been in Q4 for 48 hours'),
            ('sweep_cells', 'pg_cron', '23 3 * * *', 'sweep_cells', 'removes emptied cells'),
            ('set_groups_apart', 'pg_cron', '29 3 * * *', 'set_groups_apart', 'gives crowded groups cells of their own'),

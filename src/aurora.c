@@ -7,6 +7,7 @@
 #include "miscadmin.h"
 #include "priority/priority.h"
 #include "registry/registry.h"
+#include "secrets/secrets.h"
 #include "tenancy/tenancy.h"
 #include "utils/guc.h"
 
@@ -21,6 +22,7 @@ static void (*const part_init[])(void) = {
 	aurora_launcher_init,
 	aurora_tenancy_init,
 	aurora_registry_init,
+	aurora_secrets_init,
 	aurora_priority_init,
 	/* These two come last: they take what the others have asked for. */
 	aurora_memory_init,

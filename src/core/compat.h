@@ -26,4 +26,13 @@
 #define AURORA_LOCAL_TRANSACTION_ID (MyProc->lxid)
 #endif
 
+/* A lexer of JSON text in the database's encoding; needs common/jsonapi.h and mb/pg_wchar.h. */
+#if PG_VERSION_NUM >= 170000
+#define AURORA_JSON_LEXER(text, length) \
+	makeJsonLexContextCstringLen(NULL, (text), (length), GetDatabaseEncoding(), true)
+#else
+#define AURORA_JSON_LEXER(text, length) \
+	makeJsonLexContextCstringLen((text), (length), GetDatabaseEncoding(), true)
+#endif
+
 #endif

@@ -103,8 +103,9 @@ extern void aurora_scan_close(AuroraScan *scan);
 
 typedef enum AuroraProcess
 {
-	AURORA_PROCESS_AGENT,  /* on every node */
-	AURORA_PROCESS_WORKER, /* on the lead */
+	AURORA_PROCESS_AGENT,	/* on every node */
+	AURORA_PROCESS_WORKER,	/* on the lead */
+	AURORA_PROCESS_AUDITOR, /* on every node */
 	AURORA_PROCESS_COUNT
 } AuroraProcess;
 

@@ -9,7 +9,7 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 
-#define MAX_PIECES 8
+#define MAX_PIECES 16
 
 typedef struct Piece
 {
@@ -40,7 +40,8 @@ request_pieces(void)
 	for (int i = 0; i < piece_count; i++)
 	{
 		RequestAddinShmemSpace(pieces[i].size);
-		RequestNamedLWLockTranche(pieces[i].name, pieces[i].locks);
+		if (pieces[i].locks > 0)
+			RequestNamedLWLockTranche(pieces[i].name, pieces[i].locks);
 	}
 }
 

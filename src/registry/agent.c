@@ -483,7 +483,7 @@ report(void)
 
 	if (agent.standby && !aurora_link_is_idle(agent.link))
 		return;
-	if (now < agent.next_report_us &&
+	if (now < agent.next_report_us && !aurora_outbox_has_more() &&
 		(now < agent.next_report_us - interval_us * 3 / 4 || !aurora_probe_has_news()))
 		return;
 	agent.next_report_us = aurora_clock_us() + interval_us;
@@ -532,6 +532,8 @@ wait_ms(void)
 		next = Min(next, agent.next_judge_us - now);
 	else if (agent.reporting)
 		next = agent.next_read_us - now;
+	if (aurora_outbox_has_more())
+		next = 0;
 	next = Min(next, aurora_probe_next_us());
 	next = Min(next, aurora_check_next_us());
 	if (agent.standby && !aurora_link_is_idle(agent.link))

@@ -183,7 +183,7 @@ DECLARE
 BEGIN
     rejected := 0;
     -- In one order, so that two nodes that speak of the same things do not wait for each other in a circle.
-    FOR message IN SELECT m FROM jsonb_array_elements(messages) m ORDER BY m->>'kind', m->'body'->>'api' LOOP
+    FOR message IN SELECT m FROM jsonb_array_elements(messages) WITH ORDINALITY a(m, place) ORDER BY m->>'kind', m->'body'->>'api', place LOOP
         BEGIN
             receiver := CASE WHEN message->>'kind' ~ '^[a-z_]{1,40}$'
                              THEN to_regprocedure(format('aurora.receive_%s(text, jsonb)', message->>'kind')) END;

@@ -22,6 +22,7 @@ static int source_count = 0;
 
 static StringInfoData batch;
 static bool under_way = false;
+static bool has_more = false;
 static int64 batch_number = 0;
 static int64 batch_us = 0; /* when it was put together */
 
@@ -107,6 +108,7 @@ aurora_outbox_batch(int64 *number)
 			initStringInfo(&batch);
 		resetStringInfo(&batch);
 		appendStringInfoChar(&batch, '[');
+		has_more = false;
 		for (int i = 0; i < source_count; i++)
 			sources[i].collect(&batch);
 		appendStringInfoChar(&batch, ']');
@@ -117,6 +119,18 @@ aurora_outbox_batch(int64 *number)
 	}
 	*number = batch_number;
 	return batch.data;
+}
+
+void
+aurora_outbox_ask_again(void)
+{
+	has_more = true;
+}
+
+bool
+aurora_outbox_has_more(void)
+{
+	return has_more && !under_way;
 }
 
 int64

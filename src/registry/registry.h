@@ -217,6 +217,10 @@ typedef void (*AuroraCollect)(StringInfo messages);
 typedef void (*AuroraDelivered)(void);
 extern void aurora_outbox_add_source(AuroraCollect collect, AuroraDelivered delivered);
 
+/* A source has more than it gave: the next batch is wanted as soon as this one has arrived. */
+extern void aurora_outbox_ask_again(void);
+extern bool aurora_outbox_has_more(void);
+
 /* The batch under way, as a JSON array, and its number; the same until it has arrived. */
 extern const char *aurora_outbox_batch(int64 *number);
 extern void aurora_outbox_delivered(void);

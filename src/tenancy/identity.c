@@ -168,6 +168,10 @@ read_principal(const AuroraScan *scan, AuroraPrincipal *principal)
 	principal->number = DatumGetInt32(scan->values[PRINCIPAL_NO - 1]);
 	principal->owner = TextDatumGetCString(scan->values[PRINCIPAL_OWNER - 1]);
 	principal->trust = trust_from_enum(DatumGetObjectId(scan->values[PRINCIPAL_TRUST - 1]));
+	principal->login_role =
+		scan->nulls[PRINCIPAL_LOGIN_ROLE - 1]
+			? InvalidOid
+			: get_role_oid(NameStr(*DatumGetName(scan->values[PRINCIPAL_LOGIN_ROLE - 1])), true);
 }
 
 bool
@@ -259,23 +263,35 @@ principals_of_role(Oid role, Snapshot snapshot)
 	return read_principals("principal_login", snapshot, &key);
 }
 
+AuroraCaller
+aurora_caller_now(void)
+{
+	Oid role = calling_role();
+
+	if (!OidIsValid(role) || !assumed.active)
+		return (AuroraCaller) {.role = role, .session = GetSessionUserId()};
+	if (role != assumed.role)
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("the role has changed since this transaction assumed a principal"),
+						errhint("Assume a principal and stay with the role that did.")));
+	return (AuroraCaller) {
+		.role = role, .session = GetSessionUserId(), .principal = assumed.principal.number};
+}
+
 AuroraIdentity *
 aurora_identity_get(Snapshot snapshot)
 {
 	AuroraIdentity *identity = palloc0(sizeof(AuroraIdentity));
-	Oid role = calling_role();
+	Oid role = aurora_caller_now().role;
 
 	if (!OidIsValid(role))
 		return identity;
 
+	identity->role = role;
 	if (assumed.active)
 	{
-		if (role != assumed.role)
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("the role has changed since this transaction assumed a principal"),
-					 errhint("Assume a principal and stay with the role that did.")));
 		identity->assumed = true;
+		identity->role = assumed.principal.login_role;
 		identity->principals = list_make1(palloc(sizeof(AuroraPrincipal)));
 		*(AuroraPrincipal *) linitial(identity->principals) = assumed.principal;
 		((AuroraPrincipal *) linitial(identity->principals))->owner =

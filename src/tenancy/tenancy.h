@@ -19,12 +19,14 @@ typedef struct AuroraPrincipal
 	int32 number; /* over all companies */
 	char *owner;
 	AuroraTrust trust;
+	Oid login_role; /* invalid for none */
 } AuroraPrincipal;
 
 typedef struct AuroraIdentity
 {
 	bool administers_all; /* superuser or aurora_admin, and nobody is assumed */
 	bool assumed;
+	Oid role;		  /* whose rights count: the caller's, or the assumed principal's own */
 	List *principals; /* of AuroraPrincipal, by company_id */
 } AuroraIdentity;
 
@@ -61,6 +63,20 @@ extern AuroraCallCache *aurora_call_cache(FmgrInfo *function);
 
 /* The caller's identity under the given snapshot, in the current memory context. */
 extern AuroraIdentity *aurora_identity_get(Snapshot snapshot);
+
+/*
+ * What tells one caller from another within this session: the role that calls (invalid in
+ * maintenance, where nobody does), and the number of the principal that it has assumed (0 for
+ * none).
+ */
+typedef struct AuroraCaller
+{
+	Oid role;
+	Oid session; /* the role that logged in */
+	int32 principal;
+} AuroraCaller;
+
+extern AuroraCaller aurora_caller_now(void);
 
 /*
  * True inside a SECURITY DEFINER function that a superuser owns: it vouches for the owners that it

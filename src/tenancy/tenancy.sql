@@ -385,6 +385,57 @@ $$;
 COMMENT ON FUNCTION aurora.set_rate(text, numeric, text) IS
     'Sets what one unit of a currency (ISO 4217) is worth in the company''s currency.';
 
+CREATE FUNCTION aurora.remove_company(company text) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    id int;
+    left_over text[];
+    in_the_way text[];
+    name text;
+    n bigint;
+    removed bigint := 0;
+BEGIN
+    PERFORM aurora.require_lead();
+    IF NOT aurora.administers_all() THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'permission denied to remove a company',
+            HINT = 'Members of aurora_admin may.';
+    END IF;
+    SELECT c.company_id INTO id FROM aurora.company c WHERE c.name = company FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('there is no company "%s"', company);
+    END IF;
+    left_over := ARRAY(
+        SELECT c.relname FROM pg_class c
+        JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+        JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'aurora'
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'company_id'
+        WHERE c.relkind = 'r' AND c.relname NOT LIKE 'secret_audit%' ORDER BY c.relname);
+    -- Tables that others refer to come when those are empty.
+    WHILE cardinality(left_over) > 0 LOOP
+        in_the_way := '{}';
+        FOREACH name IN ARRAY left_over LOOP
+            BEGIN
+                EXECUTE format('DELETE FROM aurora.%I WHERE company_id = $1', name) USING id;
+                GET DIAGNOSTICS n = ROW_COUNT;
+                removed := removed + n;
+            EXCEPTION WHEN foreign_key_violation THEN
+                in_the_way := in_the_way || name;
+            END;
+        END LOOP;
+        IF cardinality(in_the_way) = cardinality(left_over) THEN
+            RAISE foreign_key_violation USING
+                MESSAGE = format('company "%s" cannot be removed', company),
+                DETAIL = format('Something refers to its rows in: %s.', array_to_string(in_the_way, ', '));
+        END IF;
+        left_over := in_the_way;
+    END LOOP;
+    RETURN removed;
+END
+$$;
+COMMENT ON FUNCTION aurora.remove_company(text) IS
+    'Removes a company with all that is its own: principals, items, settings, secrets with their keys. The audit of its secrets stays. Returns the number of rows. Older backups still have them. For administrators. Errors: 22023 no such company, 42501.';
+
 -- ---- what each role sees ----
 
 ALTER TABLE aurora.company ENABLE ROW LEVEL SECURITY;
@@ -406,4 +457,4 @@ GRANT EXECUTE ON FUNCTION aurora.whoami, aurora.current_owner, aurora.current_co
 GRANT EXECUTE ON FUNCTION aurora.assume TO aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.set_company, aurora.add_principal, aurora.set_rate
     TO aurora_admin, aurora_user, aurora_gateway;
-GRANT EXECUTE ON FUNCTION aurora.add_company TO aurora_admin;
+GRANT EXECUTE ON FUNCTION aurora.add_company, aurora.remove_company TO aurora_admin;
