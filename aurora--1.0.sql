@@ -2295,7 +2295,7 @@ CREATE TABLE aurora.secret_version (
     secret_id bigint NOT NULL REFERENCES aurora.secret ON DELETE CASCADE,
     version int NOT NULL,
     company_id int,
-    key_no int NOT NULL REFERENCES aurora.secret_data_key,
+    key_no int NOT NULL REFERENCES aurora.secret_data_key DEFERRABLE INITIALLY DEFERRED,
     token text COLLATE "C",
     expires_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -2987,11 +2987,11 @@ CREATE VIEW aurora.secret_rights WITH (security_barrier = true) AS
     SELECT r.rolname AS role, g.service, g.company, g.may, g.grantee AS granted_to
     FROM aurora.secret_grants g JOIN pg_roles r ON pg_has_role(r.oid, (SELECT o.oid FROM pg_roles o WHERE o.rolname = g.grantee), 'USAGE')
     WHERE g.holds AND NOT r.rolsuper
-    UNION ALL
+    UNION
     SELECT r.rolname, '*', NULL, m.may, 'aurora_admin'
     FROM pg_roles r CROSS JOIN unnest(enum_range(NULL::aurora.secret_right)::text[]) m (may)
     WHERE aurora.administers_all() AND NOT r.rolsuper AND pg_has_role(r.oid, 'aurora_admin', 'USAGE')
-    UNION ALL
+    UNION
     SELECT p.login_role, '*', c.name, m.may, 'trust admin'
     FROM aurora.principal p JOIN aurora.company c USING (company_id)
     CROSS JOIN unnest(enum_range(NULL::aurora.secret_right)::text[]) m (may)
@@ -3030,6 +3030,10 @@ BEGIN
     END IF;
     IF company IS NOT NULL THEN
         SELECT c.company_id INTO of_company FROM aurora.company c WHERE c.name = company;
+        IF of_company IS NULL AND aurora.administers_all() THEN
+            RAISE invalid_parameter_value USING
+                MESSAGE = format('there is no company "%s"', company), HINT = 'aurora.add_company() makes one.';
+        END IF;
         of_company := coalesce(of_company, -1);
     END IF;
     SELECT array_agg(s.secret_id), min(s.service) FILTER (WHERE NOT aurora.may_export_secret(of_company, s.service, plain))
@@ -3046,16 +3050,17 @@ BEGIN
                                 CASE WHEN plain THEN 'in plain text' ELSE 'encrypted' END)
         FROM aurora.secret s WHERE s.secret_id = ANY (chosen) ORDER BY s.secret_id;
     IF plain THEN
-        WITH opened AS MATERIALIZED (
-            SELECT s.service, s.key_name, aurora.open_exported(v.token, v.key_no) AS value
+        -- Aggregates without groups, which keep the values in memory: a sort or a hash could write them to a file.
+        SELECT coalesce(jsonb_object_agg(b.service, (
+                   SELECT jsonb_object_agg(s.key_name, aurora.open_exported(v.token, v.key_no))
+                   FROM aurora.secret s JOIN aurora.secret_version v ON v.secret_id = s.secret_id AND v.version = s.version
+                   WHERE s.secret_id = ANY (chosen) AND s.service = b.service)), '{}')
+            INTO result
+            FROM (SELECT DISTINCT s.service FROM aurora.secret s WHERE s.secret_id = ANY (chosen)) b;
+        SELECT string_agg(format('"%s" of "%s"', s.key_name, s.service), ', ')
+                   FILTER (WHERE aurora.open_exported(v.token, v.key_no) IS NULL) INTO bad
             FROM aurora.secret s JOIN aurora.secret_version v ON v.secret_id = s.secret_id AND v.version = s.version
-            WHERE s.secret_id = ANY (chosen)
-        ), by_service AS (
-            SELECT o.service, jsonb_object_agg(o.key_name, o.value) AS keys,
-                   string_agg(format('"%s" of "%s"', o.key_name, o.service), ', ') FILTER (WHERE o.value IS NULL) AS bad
-            FROM opened o GROUP BY o.service
-        )
-        SELECT coalesce(jsonb_object_agg(b.service, b.keys), '{}'), string_agg(b.bad, ', ') INTO result, bad FROM by_service b;
+            WHERE s.secret_id = ANY (chosen);
         IF bad IS NOT NULL THEN
             RAISE WARNING 'stored values are corrupted and come as null: %', bad;
         END IF;
@@ -3090,7 +3095,7 @@ COMMENT ON FUNCTION aurora.secret_audit_status() IS
     'This node''s audit: the chain that is written, its last record, up to where it is on disk and has come to the lead as this database knows, the size of the files, and what is wrong. No row without the preloaded library.';
 
 CREATE FUNCTION aurora.restart_secret_audit(reason text) RETURNS text
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_restart_secret_audit';
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_restart_secret_audit';
 COMMENT ON FUNCTION aurora.restart_secret_audit(text) IS
     'Begins a new chain on this node, lead or standby, when the files of the one before are lost or changed and secrets are refused; the reason stands in its first record. Returns the chain''s name. For administrators. Errors: 42501, 58030 it cannot be begun.';
 
@@ -3259,12 +3264,13 @@ CREATE FUNCTION aurora.forget_secret_audit(keep interval DEFAULT NULL) RETURNS b
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     of_chain aurora.secret_audit_chain;
-    until timestamptz := clock_timestamp() - coalesce(keep, make_interval(days => current_setting('aurora.secret_audit_retention')::int));
+    until timestamptz;
     last_old record;
     deleted bigint := 0;
     n bigint;
 BEGIN
     PERFORM aurora.require_lead();
+    until := clock_timestamp() - coalesce(keep, make_interval(days => current_setting('aurora.secret_audit_retention')::int));
     FOR of_chain IN SELECT c.* FROM aurora.secret_audit_chain c FOR UPDATE LOOP
         -- Up to the first record that is young enough: a chain loses its beginning only.
         SELECT r.seq, r.record INTO last_old FROM aurora.secret_audit_record r

@@ -8,7 +8,7 @@ CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS aurora;
 
 BEGIN;
-SELECT plan(47);
+SELECT plan(57);
 
 CREATE TEMPORARY VIEW member AS
     SELECT d.classid, d.objid
@@ -98,9 +98,18 @@ SELECT is_empty($$ SELECT oid::regprocedure FROM routine
                    WHERE prosecdef AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (proconfig), false) $$,
                 'every SECURITY DEFINER routine has the fixed search_path');
 SELECT is_empty($$ SELECT r.oid::regclass FROM relation r
-                   WHERE r.relkind = 'v' AND r.relname <> 'duties'
+                   WHERE r.relkind = 'v' AND r.relname NOT IN ('duties', 'secrets', 'secret_versions', 'secret_keys', 'secret_grants', 'secret_rights')
                      AND NOT coalesce('security_invoker=true' = ANY (r.reloptions), false) $$,
-                'every view but that of the duties reads with the rights of its caller');
+                'every view reads with the rights of its caller, but that of the duties, and those of secrets, which keep tokens out of sight');
+SELECT is((SELECT string_agg(r.relname, ' ' ORDER BY r.relname COLLATE "C") FROM relation r
+           WHERE r.relkind = 'v' AND r.relname LIKE 'secret%' AND 'security_barrier=true' = ANY (r.reloptions)),
+          'secret_grants secret_keys secret_rights secret_versions secrets', 'those of secrets choose rows before anything else looks at them');
+SELECT is_empty($$ SELECT r.oid::regclass, a.attname FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid
+                   WHERE r.relkind = 'v' AND r.relname LIKE 'secret%' AND a.attname IN ('token', 'value', 'wrapped', 'record') $$,
+                'no view shows a token');
+SELECT is_empty($$ SELECT r.oid::regclass, a.grantee::regrole FROM relation r, aclexplode(r.relacl) a
+                   WHERE r.relname IN ('secret', 'secret_version', 'secret_data_key', 'secret_grant', 'secret_signal') AND a.grantee <> r.relowner $$,
+                'no role may read the tables of secrets past the views');
 SELECT is_empty($$ SELECT r.oid::regclass FROM relation r
                    WHERE r.relkind = 'r' AND NOT r.relrowsecurity
                      AND EXISTS (SELECT FROM aclexplode(r.relacl) a WHERE a.grantee <> r.relowner) $$,
@@ -117,7 +126,7 @@ SELECT is_empty($$ SELECT p.oid::regprocedure FROM routine p
 SELECT is_empty($$ SELECT p.oid::regprocedure, a.grantee::regrole FROM routine p, aclexplode(p.proacl) a
                    WHERE a.grantee <> p.proowner
                      AND (p.proname LIKE 'receive\_%' OR p.proname IN ('put_heartbeat', 'beat_lead', 'refuse_double', 'note_double', 'reporting_node', 'put_capability',
-                          'make_node_role', 'change_state', 'close_gap', 'judge_nodes', 'judge_api', 'hand_to_agent')) $$,
+                          'make_node_role', 'store_secret', 'store_data_key', 'make_data_key', 'reencrypt_token', 'open_exported', 'audit_secret', 'secret_to_change', 'rotate_secrets_batch', 'nodes_without_key', 'change_state', 'close_gap', 'judge_nodes', 'judge_api', 'hand_to_agent')) $$,
                 'no role is granted what writes the registry for its functions');
 SELECT is((SELECT string_agg(a.grantee::regrole::text, ' ') FROM routine p, aclexplode(p.proacl) a WHERE p.proname = 'report_heartbeat' AND a.grantee <> p.proowner),
           'aurora_node', 'only nodes are granted to report heartbeats');
@@ -150,7 +159,8 @@ SELECT is_empty($$ SELECT i.indexrelid::regclass, a.attname
 SELECT is_empty($$ SELECT r.oid::regclass FROM relation r
                    WHERE r.relkind = 'r' AND r.relname NOT IN ('duty_run', 'item_cell')
                      AND r.relname NOT IN ('lead_epoch', 'lead_heartbeat', 'node', 'node_status', 'node_state', 'node_transition', 'node_capability',
-                                           'node_probe', 'node_service', 'node_service_status', 'service_hour', 'recovery', 'api', 'api_status')
+                                           'node_probe', 'node_service', 'node_service_status', 'service_hour', 'recovery', 'api', 'api_status',
+                                           'secret_rotation', 'secret_audit_chain', 'secret_cache_status')
                      AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = r.oid AND a.attname = 'company_id') $$,
                 'every table of a tenant carries the company; the mesh belongs to none, and a cell has its owner''s number over all companies');
 
@@ -168,6 +178,7 @@ SELECT is(pg_temp.error_of($$ SELECT aurora.quadrant('Q5') $$),
 SELECT is(enum_range(NULL::aurora.health_state)::text[], '{up,degraded,down,unknown,maintenance}', 'how something is is told with the words of registry_names.h');
 SELECT is(enum_range(NULL::aurora.service_kind)::text[] || enum_range(NULL::aurora.api_state)::text[], '{tcp,http,postgres,systemd,command,healthy,degraded,down}',
           'so are the kinds of services, and how APIs answer');
+SELECT is(aurora.secret_right_labels(), enum_range(NULL::aurora.secret_right)::text[], 'rights to secrets are the same in C and in SQL');
 SELECT is(enum_range(NULL::aurora.item_state)::text[], '{open,done,dismissed,delegated,archived}', 'the states are these');
 
 CREATE FUNCTION pg_temp.columns_of(relation regclass) RETURNS text LANGUAGE sql AS $$
@@ -198,6 +209,21 @@ SELECT is(pg_temp.columns_of('aurora.person'), 'company_id email name vip import
           'columns of person are where C reads them');
 SELECT is(pg_temp.columns_of('aurora.crowded_group'), 'company_id owner group_key slot',
           'columns of crowded_group are where C reads them');
+
+SELECT is(pg_temp.columns_of('aurora.secret'), 'secret_id company_id service key_name node version strict created_at',
+          'columns of secret are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.secret_version'),
+          'secret_id version company_id key_no token expires_at created_at created_by deleted_at deleted_by destroyed_at',
+          'columns of secret_version are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.secret_data_key'), 'key_no company_id master_key_id wrapped is_current created_at',
+          'columns of secret_data_key are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.secret_grant'),
+          'grant_id company_id grantee service may role_oid system_identifier granted_at granted_by',
+          'columns of secret_grant are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.secret_audit_chain'),
+          'node chain first_seq head_seq head_hash base_hash began_at broken_seq problem',
+          'columns of secret_audit_chain are where C reads them');
+SELECT matches(pg_temp.columns_of('aurora.node'), '^name role address login_role ', 'columns of node are where C reads them');
 
 SELECT * FROM finish();
 ROLLBACK;

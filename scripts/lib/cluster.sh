@@ -45,3 +45,9 @@ cluster_runs() {
 conf_quote() {
     printf "'%s'" "$(printf '%s' "$1" | sed "s/'/''/g")"
 }
+
+# Makes a file with a random key for secrets, which only the server user can read.
+make_key_file() {
+    # shellcheck disable=SC2016
+    as_server sh -c 'umask 077 && head -c 32 /dev/urandom | base64 | tr +/ -_ >"$1"' sh "$1"
+}

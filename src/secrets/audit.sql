@@ -8,7 +8,7 @@ COMMENT ON FUNCTION aurora.secret_audit_status() IS
     'This node''s audit: the chain that is written, its last record, up to where it is on disk and has come to the lead as this database knows, the size of the files, and what is wrong. No row without the preloaded library.';
 
 CREATE FUNCTION aurora.restart_secret_audit(reason text) RETURNS text
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_restart_secret_audit';
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_restart_secret_audit';
 COMMENT ON FUNCTION aurora.restart_secret_audit(text) IS
     'Begins a new chain on this node, lead or standby, when the files of the one before are lost or changed and secrets are refused; the reason stands in its first record. Returns the chain''s name. For administrators. Errors: 42501, 58030 it cannot be begun.';
 
@@ -177,12 +177,13 @@ CREATE FUNCTION aurora.forget_secret_audit(keep interval DEFAULT NULL) RETURNS b
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     of_chain aurora.secret_audit_chain;
-    until timestamptz := clock_timestamp() - coalesce(keep, make_interval(days => current_setting('aurora.secret_audit_retention')::int));
+    until timestamptz;
     last_old record;
     deleted bigint := 0;
     n bigint;
 BEGIN
     PERFORM aurora.require_lead();
+    until := clock_timestamp() - coalesce(keep, make_interval(days => current_setting('aurora.secret_audit_retention')::int));
     FOR of_chain IN SELECT c.* FROM aurora.secret_audit_chain c FOR UPDATE LOOP
         -- Up to the first record that is young enough: a chain loses its beginning only.
         SELECT r.seq, r.record INTO last_old FROM aurora.secret_audit_record r

@@ -184,7 +184,7 @@ aurora_secret_audit_status(PG_FUNCTION_ARGS)
 Datum
 aurora_restart_secret_audit(PG_FUNCTION_ARGS)
 {
-	char *reason = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *reason = text_argument(fcinfo, 0);
 	AuroraAuditStatus before;
 	AuroraAuditStatus after;
 	char *detail;
@@ -194,6 +194,9 @@ aurora_restart_secret_audit(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied to begin a new chain of the audit"),
 						errhint("Members of aurora_admin may.")));
+	if (reason == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the reason may not be null")));
 	if (strlen(reason) == 0 || strlen(reason) > 300)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("a reason must be given, of at most 300 bytes")));

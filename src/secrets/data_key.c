@@ -130,7 +130,9 @@ aurora_data_key_open(int32 key_no, Snapshot snapshot)
 	char *master_key_id;
 	char *wrapped;
 
-	(void) aurora_key_ring_load(); /* forgets open keys when the ring has changed */
+	/* Both forget open keys: when the extension, and so the numbers, or the ring are other ones. */
+	(void) aurora_secret_cache_catch_up();
+	(void) aurora_key_ring_load();
 	for (int i = 0; i < OPEN_KEYS; i++)
 		if (open_keys[i].key_no == key_no)
 			return &open_keys[i].fernet;

@@ -20,7 +20,8 @@ PG_FUNCTION_INFO_V1(aurora_import_secrets_env);
 PG_FUNCTION_INFO_V1(aurora_import_secrets_json);
 PG_FUNCTION_INFO_V1(aurora_open_exported);
 
-static const AuroraSecretTerms no_terms = {.expected_version = -1, .strict = -1};
+static const AuroraSecretTerms no_terms = {
+	.expected_version = -1, .strict = -1, .expires_at = DT_NOEND};
 
 static void
 bad_line(int line, const char *what)
@@ -372,6 +373,34 @@ open_exported_key(JsonbContainer *keys, int32 key_no, AuroraFernet *fernet)
 	bad_export("It lacks a data key.");
 }
 
+/*
+ * The server's own error would show the text. Reading a time takes nothing that would have to be
+ * given back.
+ */
+static TimestampTz
+time_of_export(const char *text)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile TimestampTz time = 0;
+
+	PG_TRY();
+	{
+		time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
+													   ObjectIdGetDatum(InvalidOid),
+													   Int32GetDatum(-1)));
+	}
+	PG_CATCH();
+	{
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		bad_export("The time at which a secret in it expires is none.");
+	}
+	PG_END_TRY();
+	return time;
+}
+
 static void
 import_exported(JsonbContainer *secret, JsonbContainer *keys)
 {
@@ -395,9 +424,7 @@ import_exported(JsonbContainer *secret, JsonbContainer *keys)
 	if (strict)
 		terms.strict = strict->val.boolean;
 	if (expires_at)
-		terms.expires_at = DatumGetTimestampTz(
-			DirectFunctionCall3(timestamptz_in, CStringGetDatum(expires_at),
-								ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+		terms.expires_at = time_of_export(expires_at);
 	aurora_secret_find_company(&name);
 	open_exported_key(keys, number_field(secret, "key_no"), &fernet);
 	result = aurora_secret_decrypt(&fernet, token, strlen(token), &plain);

@@ -97,7 +97,7 @@ store(const AuroraSecretName *name, int32 key_no, const char *token, const Auror
 	nulls[3] = name->company_id != 0 ? ' ' : 'n';
 	nulls[6] = terms->expected_version >= 0 ? ' ' : 'n';
 	nulls[7] = terms->strict >= 0 ? ' ' : 'n';
-	nulls[8] = terms->expires_at != 0 ? ' ' : 'n';
+	nulls[8] = terms->expires_at != DT_NOEND ? ' ' : 'n';
 	SPI_connect();
 	if (SPI_execute_with_args(sql, 9, types, values, nulls, false, 1) != SPI_OK_SELECT ||
 		SPI_processed != 1)
@@ -124,7 +124,7 @@ aurora_secret_put(AuroraSecretName *name, const char *value, size_t length,
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("the secret's value is too large"),
 				 errdetail("It may have %d bytes.", AURORA_SECRET_VALUE_SIZE)));
-	if (terms->expires_at != 0 && terms->expires_at <= GetCurrentTimestamp())
+	if (terms->expires_at <= GetCurrentTimestamp())
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("the secret would have expired already")));
 	key_no = aurora_data_key_current(name->company_id);
@@ -197,7 +197,8 @@ warn_of_literal(const char *value, size_t length)
 				 errmsg("the secret's value is part of the statement's text, which may be in the "
 						"server's log now"),
 				 errdetail("The setting %s has statements logged.", setting),
-				 errhint("Pass the value as a parameter, and put a new one.")));
+				 errhint("Pass the value as a parameter, with log_parameter_max_length at 0 where "
+						 "statements are logged, and put a new one.")));
 }
 
 /* ---- SQL ---- */
@@ -214,7 +215,7 @@ text_argument(FunctionCallInfo fcinfo, int number)
 Datum
 aurora_put_secret(PG_FUNCTION_ARGS)
 {
-	AuroraSecretTerms terms = {.expected_version = -1, .strict = -1};
+	AuroraSecretTerms terms = {.expected_version = -1, .strict = -1, .expires_at = DT_NOEND};
 	AuroraSecretName name = {0};
 	text *value;
 	int32 version;

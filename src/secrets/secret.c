@@ -242,8 +242,9 @@ try_scope(Read *read, int scope)
 		read->answer.strict = candidate->strict;
 		read->answer.of_node = scope <= BY_NODE;
 		read->answer.company_id = scope % 2 == 0 ? read->company_id : 0;
-		if (!scan.nulls[VERSION_EXPIRES_AT - 1])
-			read->answer.expires_at = DatumGetTimestampTz(scan.values[VERSION_EXPIRES_AT - 1]);
+		read->answer.expires_at = scan.nulls[VERSION_EXPIRES_AT - 1]
+									  ? DT_NOEND
+									  : DatumGetTimestampTz(scan.values[VERSION_EXPIRES_AT - 1]);
 	}
 	aurora_scan_close(&scan);
 	return state == NULL;
@@ -449,7 +450,7 @@ aurora_secret(PG_FUNCTION_ARGS)
 	generation = aurora_secret_cache_catch_up();
 	question = question_of(fcinfo);
 	answer = aurora_secret_cache_find(&question);
-	if (answer && (answer->expires_at == 0 || answer->expires_at > GetCurrentTimestamp()))
+	if (answer && (answer->expires_at == DT_NOEND || answer->expires_at > GetCurrentTimestamp()))
 		PG_RETURN_DATUM(give(answer));
 	if (answer)
 		aurora_secret_cache_remove(&question);
@@ -490,7 +491,7 @@ aurora_secret_source(PG_FUNCTION_ARGS)
 		values[2] = nulls[2] ? (Datum) 0 : CStringGetTextDatum(read.company);
 		values[3] = Int32GetDatum(read.answer.version);
 		values[4] = BoolGetDatum(read.answer.strict);
-		nulls[5] = read.answer.expires_at == 0;
+		nulls[5] = read.answer.expires_at == DT_NOEND;
 		values[5] = TimestampTzGetDatum(read.answer.expires_at);
 	}
 	nulls[6] = read.passed_over.len == 0;

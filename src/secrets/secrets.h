@@ -123,7 +123,7 @@ typedef struct AuroraSecretTerms
 {
 	int expected_version;	/* -1 for any */
 	int strict;				/* 0, 1, or -1 for as before */
-	TimestampTz expires_at; /* 0 for never */
+	TimestampTz expires_at; /* DT_NOEND for never */
 } AuroraSecretTerms;
 
 /* Puts a value, and writes down that it did; the new version. */
@@ -143,7 +143,7 @@ typedef struct AuroraAnswerOfSecret
 	int32 company_id; /* of the scope that answers; 0 for none */
 	bool of_node;
 	bool strict;
-	TimestampTz expires_at; /* 0 for never */
+	TimestampTz expires_at; /* DT_NOEND for never */
 	char *audit;			/* the fields of its records that are always the same */
 	char *value;
 	size_t length;

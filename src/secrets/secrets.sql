@@ -62,7 +62,7 @@ CREATE TABLE aurora.secret_version (
     secret_id bigint NOT NULL REFERENCES aurora.secret ON DELETE CASCADE,
     version int NOT NULL,
     company_id int,
-    key_no int NOT NULL REFERENCES aurora.secret_data_key,
+    key_no int NOT NULL REFERENCES aurora.secret_data_key DEFERRABLE INITIALLY DEFERRED,
     token text COLLATE "C",
     expires_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),

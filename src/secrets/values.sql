@@ -315,11 +315,11 @@ CREATE VIEW aurora.secret_rights WITH (security_barrier = true) AS
     SELECT r.rolname AS role, g.service, g.company, g.may, g.grantee AS granted_to
     FROM aurora.secret_grants g JOIN pg_roles r ON pg_has_role(r.oid, (SELECT o.oid FROM pg_roles o WHERE o.rolname = g.grantee), 'USAGE')
     WHERE g.holds AND NOT r.rolsuper
-    UNION ALL
+    UNION
     SELECT r.rolname, '*', NULL, m.may, 'aurora_admin'
     FROM pg_roles r CROSS JOIN unnest(enum_range(NULL::aurora.secret_right)::text[]) m (may)
     WHERE aurora.administers_all() AND NOT r.rolsuper AND pg_has_role(r.oid, 'aurora_admin', 'USAGE')
-    UNION ALL
+    UNION
     SELECT p.login_role, '*', c.name, m.may, 'trust admin'
     FROM aurora.principal p JOIN aurora.company c USING (company_id)
     CROSS JOIN unnest(enum_range(NULL::aurora.secret_right)::text[]) m (may)
@@ -358,6 +358,10 @@ BEGIN
     END IF;
     IF company IS NOT NULL THEN
         SELECT c.company_id INTO of_company FROM aurora.company c WHERE c.name = company;
+        IF of_company IS NULL AND aurora.administers_all() THEN
+            RAISE invalid_parameter_value USING
+                MESSAGE = format('there is no company "%s"', company), HINT = 'aurora.add_company() makes one.';
+        END IF;
         of_company := coalesce(of_company, -1);
     END IF;
     SELECT array_agg(s.secret_id), min(s.service) FILTER (WHERE NOT aurora.may_export_secret(of_company, s.service, plain))
@@ -374,16 +378,17 @@ BEGIN
                                 CASE WHEN plain THEN 'in plain text' ELSE 'encrypted' END)
         FROM aurora.secret s WHERE s.secret_id = ANY (chosen) ORDER BY s.secret_id;
     IF plain THEN
-        WITH opened AS MATERIALIZED (
-            SELECT s.service, s.key_name, aurora.open_exported(v.token, v.key_no) AS value
+        -- Aggregates without groups, which keep the values in memory: a sort or a hash could write them to a file.
+        SELECT coalesce(jsonb_object_agg(b.service, (
+                   SELECT jsonb_object_agg(s.key_name, aurora.open_exported(v.token, v.key_no))
+                   FROM aurora.secret s JOIN aurora.secret_version v ON v.secret_id = s.secret_id AND v.version = s.version
+                   WHERE s.secret_id = ANY (chosen) AND s.service = b.service)), '{}')
+            INTO result
+            FROM (SELECT DISTINCT s.service FROM aurora.secret s WHERE s.secret_id = ANY (chosen)) b;
+        SELECT string_agg(format('"%s" of "%s"', s.key_name, s.service), ', ')
+                   FILTER (WHERE aurora.open_exported(v.token, v.key_no) IS NULL) INTO bad
             FROM aurora.secret s JOIN aurora.secret_version v ON v.secret_id = s.secret_id AND v.version = s.version
-            WHERE s.secret_id = ANY (chosen)
-        ), by_service AS (
-            SELECT o.service, jsonb_object_agg(o.key_name, o.value) AS keys,
-                   string_agg(format('"%s" of "%s"', o.key_name, o.service), ', ') FILTER (WHERE o.value IS NULL) AS bad
-            FROM opened o GROUP BY o.service
-        )
-        SELECT coalesce(jsonb_object_agg(b.service, b.keys), '{}'), string_agg(b.bad, ', ') INTO result, bad FROM by_service b;
+            WHERE s.secret_id = ANY (chosen);
         IF bad IS NOT NULL THEN
             RAISE WARNING 'stored values are corrupted and come as null: %', bad;
         END IF;

@@ -1,0 +1,118 @@
+/*
+ * Memory that never runs out, and buffers.
+ */
+#include "recover/memory.h"
+
+#include <openssl/crypto.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "recover/message.h"
+
+#define FIRST_ROOM 256
+
+void *
+memory_get(size_t size)
+{
+	void *memory = calloc(1, size > 0 ? size : 1);
+
+	if (memory == NULL)
+		message_end("there is no memory");
+	return memory;
+}
+
+void *
+memory_extend(void *array, size_t count, size_t element_size)
+{
+	void *moved;
+
+	if (count & (count - 1))
+		return array; /* between two powers there is room */
+	if (count > SIZE_MAX / 2 / element_size)
+		message_end("there is no memory");
+	moved = memory_get((count > 0 ? count * 2 : 1) * element_size);
+	if (count > 0)
+	{
+		memcpy(moved, array, count * element_size);
+		OPENSSL_cleanse(array, count * element_size);
+	}
+	free(array);
+	return moved;
+}
+
+char *
+memory_copy(const char *text)
+{
+	size_t size;
+	char *copy;
+
+	if (text == NULL)
+		return NULL;
+	size = strlen(text) + 1;
+	copy = memory_get(size);
+	memcpy(copy, text, size);
+	return copy;
+}
+
+static void
+make_room(Buffer *buffer, size_t more)
+{
+	size_t room = buffer->room > 0 ? buffer->room : FIRST_ROOM;
+	char *moved;
+
+	if (more > SIZE_MAX / 4 - buffer->size)
+		message_end("there is no memory");
+	if (buffer->size + more < buffer->room)
+		return;
+	while (room <= buffer->size + more)
+		room *= 2;
+	moved = memory_get(room);
+	if (buffer->bytes)
+	{
+		memcpy(moved, buffer->bytes, buffer->size);
+		OPENSSL_cleanse(buffer->bytes, buffer->room);
+		free(buffer->bytes);
+	}
+	buffer->bytes = moved;
+	buffer->room = room;
+}
+
+void
+buffer_add(Buffer *buffer, const void *bytes, size_t size)
+{
+	make_room(buffer, size);
+	if (size > 0)
+		memcpy(buffer->bytes + buffer->size, bytes, size);
+	buffer->size += size;
+	buffer->bytes[buffer->size] = '\0';
+}
+
+void
+buffer_add_text(Buffer *buffer, const char *text)
+{
+	buffer_add(buffer, text, strlen(text));
+}
+
+void
+buffer_add_char(Buffer *buffer, char c)
+{
+	buffer_add(buffer, &c, 1);
+}
+
+void
+buffer_clear(Buffer *buffer)
+{
+	buffer->size = 0;
+	if (buffer->bytes)
+		buffer->bytes[0] = '\0';
+}
+
+void
+buffer_wipe(Buffer *buffer)
+{
+	if (buffer->bytes)
+		OPENSSL_cleanse(buffer->bytes, buffer->room);
+	free(buffer->bytes);
+	memset(buffer, 0, sizeof(*buffer));
+}
