@@ -46,7 +46,7 @@ build_packages() {
 # Copies what a build reads from the checkout $1 into the folder $2, for the server user.
 copy_sources() {
     tar -C "$1" --exclude=./.git --exclude=./.aurora --exclude='*.o' --exclude='*.so' --exclude='*.bc' \
-        --exclude=./tmp_check --exclude=./results --exclude=./output_iso --exclude='./regression.*' --exclude=./log \
+        --exclude=./tmp_check --exclude=./workers/build --exclude=./results --exclude=./output_iso --exclude='./regression.*' --exclude=./log \
         --no-acls --owner=0 --group=0 -cf - . | as_server tar -C "$2" --no-same-owner -xf -
 }
 

@@ -125,10 +125,15 @@ have_file(void)
 static bool
 file_is_as_left(void)
 {
-	char path[AURORA_AUDIT_PATH_SIZE];
+	static char path[AURORA_AUDIT_PATH_SIZE];
+	static uint64 path_generation = 0;
 	struct stat status;
 
-	aurora_audit_path(state->generation, path);
+	if (path_generation != state->generation)
+	{
+		aurora_audit_path(state->generation, path);
+		path_generation = state->generation;
+	}
 	if (lstat(path, &status) != 0)
 		return fail(true, "the audit file is gone", strerror(errno));
 	if ((uint64) status.st_dev != state->device || (uint64) status.st_ino != state->inode)
@@ -226,6 +231,7 @@ write_time(char *text, size_t size)
 	TimestampTz now = GetCurrentTimestamp();
 	pg_time_t second = timestamptz_to_time_t(now);
 	int us = (int) (now - time_t_to_timestamptz(second));
+	char digits[6];
 
 	if (us < 0)
 	{
@@ -240,26 +246,34 @@ write_time(char *text, size_t size)
 				 tm->tm_mon + 1, tm->tm_mday, tm->tm_hour, tm->tm_min, tm->tm_sec);
 		last = second;
 	}
-	return snprintf(text, size, "%s.%06dZ", seconds, us);
+	for (int i = 5; i >= 0; i--, us /= 10)
+		digits[i] = (char) ('0' + us % 10);
+	return snprintf(text, size, "%s.%.6sZ", seconds, digits);
 }
 
 static bool
 write_record(const char *fields)
 {
 	static char line[AURORA_AUDIT_LINE_SIZE];
-	char at[48];
+	size_t room = sizeof(line) - 2 * AURORA_HASH_SIZE - 100; /* beside the hash, number and time */
+	size_t fields_size = strlen(fields);
 	uint8 hash[AURORA_HASH_SIZE];
-	char hex[2 * AURORA_HASH_SIZE + 1] = {0};
+	char at[48];
 	int size;
 
-	(void) write_time(at, sizeof(at));
-	size = snprintf(line, sizeof(line) - 2 * sizeof(hex), "{\"seq\":%llu,\"at\":\"%s\",%s",
-					(unsigned long long) state->seq + 1, at, fields);
-	if (size >= (int) (sizeof(line) - 2 * sizeof(hex)))
+	if (fields_size > room)
 		return fail(false, "the audit file", "the record is too long");
+	(void) write_time(at, sizeof(at));
+	size = snprintf(line, 100, "{\"seq\":%llu,\"at\":\"%s\",", (unsigned long long) state->seq + 1,
+					at);
+	memcpy(line + size, fields, fields_size);
+	size += (int) fields_size;
 	aurora_audit_hash(state->hash, line, size, hash);
-	write_hex(hash, AURORA_HASH_SIZE, hex);
-	size += snprintf(line + size, 2 * sizeof(hex), ",\"hash\":\"%s\"}\n", hex);
+	memcpy(line + size, ",\"hash\":\"", 9);
+	write_hex(hash, AURORA_HASH_SIZE, line + size + 9);
+	size += 9 + 2 * AURORA_HASH_SIZE;
+	memcpy(line + size, "\"}\n", 3);
+	size += 3;
 	if (!file_is_as_left() || !have_file())
 		return false;
 	if (state->offset + size > segment_size_kb * 1024L && state->seq >= state->first_seq &&

@@ -100,11 +100,18 @@ void
 aurora_audit_hash(const uint8 previous[AURORA_HASH_SIZE], const char *text, size_t size,
 				  uint8 hash[AURORA_HASH_SIZE])
 {
+	static EVP_MD_CTX *begun = NULL; /* a digest that is begun is copied sooner than made */
 	static EVP_MD_CTX *digest = NULL;
 
-	if (digest == NULL)
+	if (begun == NULL)
+	{
+		EVP_MD_CTX *made = EVP_MD_CTX_new();
+
 		digest = EVP_MD_CTX_new();
-	if (digest == NULL || !EVP_DigestInit_ex(digest, EVP_sha256(), NULL) ||
+		if (made && digest && EVP_DigestInit_ex(made, EVP_sha256(), NULL))
+			begun = made;
+	}
+	if (begun == NULL || !EVP_MD_CTX_copy_ex(digest, begun) ||
 		!EVP_DigestUpdate(digest, previous, AURORA_HASH_SIZE) ||
 		!EVP_DigestUpdate(digest, text, size) || !EVP_DigestFinal_ex(digest, hash, NULL))
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("a hash could not be computed")));
