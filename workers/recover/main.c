@@ -3,6 +3,7 @@
  * server to ask.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -20,6 +21,17 @@
 #include "recover/text.h"
 
 #define MICROSECONDS 1000000
+
+/*
+ * A file that is opened must not become standard output or standard error.
+ */
+static void
+check_standard_files(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			message_end("standard input, output and error have to be open");
+}
 
 /*
  * No core file, and no debugger of the same user. After this /proc/self, and so <(command), cannot
@@ -138,6 +150,7 @@ main(int count, char **arguments)
 	int key_files[KEY_FILES];
 	int input;
 
+	check_standard_files();
 	options_read(&options, count, arguments);
 	if (options.output == NULL && !options.wish.names_only && isatty(STDOUT_FILENO))
 		message_end("values do not go to a terminal, which keeps them: name a file with --output, "

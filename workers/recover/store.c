@@ -163,27 +163,60 @@ store_find_data_key(const Store *store, int64_t key_no)
 
 /* ---- joining ---- */
 
+static Company *
+find_company(const Store *store, int64_t company_id)
+{
+	Company key = {.company_id = company_id};
+
+	return find(&key, store->companies, store->company_count, sizeof(Company), compare_companies);
+}
+
 /*
  * A secret of a company that is not in the dump is still that company's, so it gets its number for
  * a name.
  */
 static void
-name_company(const Store *store, Secret *secret)
+name_company(Store *store, Secret *secret)
 {
-	Company key = {.company_id = secret->company_id};
-	const Company *company;
 	char number[COMPANY_NUMBER_SIZE];
+	Company *company;
 
 	if (secret->company_id == NO_COMPANY || secret->company)
 		return;
-	company =
-		find(&key, store->companies, store->company_count, sizeof(Company), compare_companies);
-	if (company == NULL)
+	company = find_company(store, secret->company_id);
+	if (company)
 	{
-		snprintf(number, sizeof(number), "#%lld", (long long) secret->company_id);
-		message_problem("the name of company %s is not in the dump: it is called so", number);
+		secret->company = memory_copy(company->name);
+		return;
 	}
-	secret->company = memory_copy(company ? company->name : number);
+	snprintf(number, sizeof(number), "#%lld", (long long) secret->company_id);
+	message_problem("the name of company %s is not in the dump: it is called so", number);
+	secret->company = memory_copy(number);
+	company = store_add_company(store);
+	company->company_id = secret->company_id;
+	company->name = memory_copy(number);
+	sort(store->companies, store->company_count, sizeof(Company), compare_companies);
+}
+
+/*
+ * In one database a number is unique. Two dumps in one file would be mixed up.
+ */
+static void
+check_unique(Store *store)
+{
+	bool is_said = false;
+
+	for (size_t i = 1; i < store->secret_count; i++)
+	{
+		if (store->secrets[i].secret_id != store->secrets[i - 1].secret_id)
+			continue;
+		if (!is_said)
+			message_problem("secret_id %lld comes twice: are these two dumps in one?",
+							(long long) store->secrets[i].secret_id);
+		is_said = true;
+		store->secrets[i - 1].has_version = true; /* nothing more is said of it */
+		store->secrets[i].has_version = true;
+	}
 }
 
 static int
@@ -245,6 +278,7 @@ void
 store_join(Store *store)
 {
 	store_sort_secrets(store);
+	check_unique(store);
 	sort(store->companies, store->company_count, sizeof(Company), compare_companies);
 	sort(store->data_keys, store->data_key_count, sizeof(DataKey), compare_data_keys);
 	for (size_t i = 0; i < store->secret_count; i++)

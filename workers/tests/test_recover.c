@@ -320,6 +320,8 @@ try_broken_rows(void)
 	gives(KEYS SECRETS VERSIONS, &current,
 		  NEW LINE("\"token\"", "\"gpu\"", "\"#5\"", "1", "active", "\"of acme\""), 1,
 		  "a company without a name has a number");
+	gives(COMPANIES KEYS SECRETS SECRETS VERSIONS, &current, NEW OF_ACME, 1,
+		  "rows that come twice are said");
 	gives(COMPANIES KEYS SECRETS VERSIONS_HEAD "11\t1\t5\t2\t{2:of acme}\t\\N\tann\t\\N\n\\.\n",
 		  &current, OF_ACME, 1, "a version that is missing is said");
 	gives(COMPANIES KEYS SECRETS VERSIONS_HEAD
