@@ -435,7 +435,8 @@ sub start_writer
     my ($node, $key) = @_;
     my $directory = PostgreSQL::Test::Utils::tempdir();
     my $turn = $key eq 'noise' ? $noise : "SELECT last_value AS s FROM probe.ceiling_$key \\gset\n";
-    my $writer = { output => '', name => $key };
+    # Its messages go to a file: a pipe that nobody empties would stop it in the middle of a transaction.
+    my $writer = { messages => "$directory/messages", name => $key };
 
     for my $step (1 .. ($key eq 'noise' ? 0 : 12))
     {
@@ -449,7 +450,7 @@ sub start_writer
     $writer->{run} = IPC::Run::start(
         [ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-v', 'VERBOSITY=verbose', '-o', '/dev/null', '-d', $node->connstr('postgres'),
             '-f', "$directory/all.sql" ],
-        '<', \'', '>', '/dev/null', '2>', \$writer->{output});
+        '<', \'', '>', '/dev/null', '2>', $writer->{messages});
     return $writer;
 }
 
@@ -475,7 +476,7 @@ sub finish_writer
     my ($writer) = @_;
 
     $writer->{run}->finish;
-    return join('', map { "$writer->{name}: $_\n" } grep { /ERROR|FATAL|error:/ } split(/\n/, $writer->{output}));
+    return join('', map { "$writer->{name}: $_\n" } grep { /ERROR|FATAL|error:/ } split(/\n/, slurp_file($writer->{messages})));
 }
 
 # SQL for how many steps have been made with so many keys.

@@ -48,6 +48,16 @@ protect_memory(void)
 #endif
 }
 
+static int64_t
+now(void)
+{
+	struct timespec time;
+
+	if (clock_gettime(CLOCK_REALTIME, &time) != 0)
+		message_end("there is no clock: %s", strerror(errno));
+	return (int64_t) time.tv_sec * MICROSECONDS + time.tv_nsec / 1000;
+}
+
 static bool
 has_any_table(const Store *store)
 {
@@ -163,7 +173,7 @@ main(int count, char **arguments)
 	for (int i = 0; i < options.key_file_count; i++)
 		keys_read(&ring, key_files[i], options.key_files[i]);
 	stores.keeps_all = options.wish.all_versions;
-	stores.now = (int64_t) time(NULL) * MICROSECONDS;
+	stores.now = now();
 	input_read(input, &stores);
 	recover_all(&stores, &ring, &options);
 	keys_close(&ring);

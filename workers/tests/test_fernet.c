@@ -325,6 +325,37 @@ try_paddings(const char *key_text)
 	EVP_CIPHER_CTX_free(context);
 }
 
+/*
+ * Ciphertexts of all sizes, signed rightly.
+ */
+static void
+try_sizes(const char *key_text)
+{
+	uint8_t key[AURORA_FERNET_KEY_SIZE];
+	uint8_t raw[25 + 64 + 32] = {0x80};
+	char token[200];
+	size_t wrong = 0;
+
+	if (!aurora_fernet_parse_key(key_text, strlen(key_text), key))
+		abort();
+	for (size_t size = 0; size <= 64; size++)
+	{
+		size_t raw_size = 25 + size + 32;
+		uint8_t *plain;
+		size_t length;
+		bool is_malformed;
+
+		if (!HMAC(EVP_sha256(), key, 16, raw, 25 + size, raw + 25 + size, NULL))
+			abort();
+		aurora_base64url_encode(raw, raw_size, token);
+		is_malformed = decrypt(token, aurora_base64url_size(raw_size), 0, NO_LIMIT, &plain,
+							   &length) == AURORA_FERNET_MALFORMED;
+		wrong += is_malformed != (size == 0 || size % 16 != 0);
+		memset(raw + 25, 0, 64 + 32);
+	}
+	ok(wrong == 0, "a ciphertext has one or more whole blocks");
+}
+
 static void
 try_versions(const uint8_t *bytes, const char *key_text)
 {
@@ -393,6 +424,7 @@ main(void)
 	try_cuts(bytes);
 	try_wrong_keys(bytes);
 	try_paddings(SPEC_KEY);
+	try_sizes(SPEC_KEY);
 	try_versions(bytes, SPEC_KEY);
 	aurora_fernet_close(&fernet);
 	free(scratch);

@@ -1,177 +1,16 @@
 /*
- * From a dump, or an export, to values: rows in any order, keys, states, and what happens when some
- * of it is broken.
+ * From a dump to values: rows in any order, keys, states, and what happens when some of it is
+ * broken.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "recover/dump.h"
-#include "recover/export.h"
-#include "recover/input.h"
-#include "recover/keys.h"
 #include "recover/message.h"
-#include "recover/recover.h"
-#include "shared/base64url.h"
+#include "tests/backup.h"
 #include "tests/tap.h"
 
-#define NOW ((int64_t) 1795485831 * 1000000) /* 2026-11-24 02:03:51 */
 #define LONGEST (1 << 20)
-
-/* A key, as text and ready. */
-typedef struct Key
-{
-	char text[AURORA_FERNET_KEY_TEXT_SIZE + 1];
-	AuroraFernet fernet;
-} Key;
-
-static Key master, other_master, key_1, key_2;
-
-static void
-make_key(Key *key)
-{
-	uint8_t bytes[AURORA_FERNET_KEY_SIZE];
-
-	memset(key, 0, sizeof(*key));
-	random_bytes(bytes, sizeof(bytes));
-	aurora_base64url_encode(bytes, sizeof(bytes), key->text);
-	if (!aurora_fernet_open(&key->fernet, bytes))
-		abort();
-}
-
-static char *
-token_of(Key *key, const void *value, size_t size)
-{
-	size_t token_size = aurora_fernet_token_size(size);
-	uint8_t *scratch = malloc(aurora_fernet_scratch_size(token_size));
-	char *token = calloc(1, token_size + 1);
-	uint8_t iv[AURORA_FERNET_IV_SIZE];
-
-	random_bytes(iv, sizeof(iv));
-	if (!aurora_fernet_encrypt(&key->fernet, value, size, 499162800, iv, scratch, token))
-		abort();
-	free(scratch);
-	return token;
-}
-
-/*
- * Adds a text, in which each {x} is a token: {m1} and {m2} data keys under the master key, {o1} one
- * under the other; {1:value} and {2:value} values under the data keys.
- */
-static void
-add_with_tokens(Buffer *to, const char *text)
-{
-	while (*text)
-	{
-		const char *end = *text == '{' ? strchr(text, '}') : NULL;
-		Key *key = text[1] == '1' ? &key_1 : &key_2;
-		char *token;
-
-		if (end == NULL || !strchr("mo12", text[1]))
-		{
-			buffer_add_char(to, *text++);
-			continue;
-		}
-		if (text[1] == 'm' || text[1] == 'o')
-			token = token_of(text[1] == 'm' ? &master : &other_master,
-							 text[2] == '1' ? key_1.text : key_2.text, AURORA_FERNET_KEY_TEXT_SIZE);
-		else
-			token = token_of(key, text + 3, (size_t) (end - text - 3));
-		buffer_add_text(to, token);
-		free(token);
-		text = end + 1;
-	}
-}
-
-/* ---- what comes out ---- */
-
-static Wish everything = {.service = "*", .all_versions = true};
-static Wish current = {.service = "*"};
-
-/*
- * Recovers what the stores have; the text is to be freed.
- */
-static char *
-recover(Stores *stores, const Wish *wish, const char *keys)
-{
-	Output output = {.fd = NO_FILE};
-	KeyRing ring = {0};
-
-	(void) keys_add(&ring, keys, strlen(keys), "keys");
-	buffer_add_text(&output.buffer, "");
-	for (size_t i = 0; i < stores->count; i++)
-		recover_store(stores->list[i], &ring, wish, &output);
-	stores_free(stores);
-	keys_close(&ring);
-	return output.buffer.bytes;
-}
-
-/*
- * Reads a dump in pieces of so many bytes (0: of random sizes), and recovers.
- */
-static char *
-recover_dump(const char *text, size_t size, size_t piece, const Wish *wish, const char *keys)
-{
-	Stores stores = {.now = NOW, .keeps_all = wish->all_versions};
-	Dump dump;
-
-	dump_open(&dump, &stores);
-	for (size_t at = 0; at < size;)
-	{
-		size_t taken = piece > 0 ? piece : 1 + random_below(40);
-		char *copy;
-
-		taken = taken < size - at ? taken : size - at;
-		copy = malloc(taken); /* of exactly that size, for the address sanitizer */
-		memcpy(copy, text + at, taken);
-		(void) dump_take(&dump, copy, taken);
-		free(copy);
-		at += taken;
-	}
-	dump_close(&dump);
-	return recover(&stores, wish, keys);
-}
-
-/*
- * The dump gives exactly these lines, and so many problems.
- */
-static void
-gives(const char *text, const Wish *wish, const char *expected, unsigned long problems,
-	  const char *name)
-{
-	unsigned long before = message_problems();
-	Buffer dump = {0};
-	char *found;
-
-	add_with_tokens(&dump, text);
-	found = recover_dump(dump.bytes, dump.size, 0, wish, master.text);
-	is(found, expected, name);
-	ok(message_problems() - before == problems, "... with %lu problems (%lu)", problems,
-	   message_problems() - before);
-	free(found);
-	buffer_wipe(&dump);
-}
-
-#define COMPANIES "COPY aurora.company (company_id, name) FROM stdin;\n5\tacme\n\\.\n\n"
-#define KEYS                                                                    \
-	"COPY aurora.secret_data_key (key_no, company_id, master_key_id, wrapped, " \
-	"is_current) FROM stdin;\n1\t\\N\t0123\t{m1}\tt\n2\t5\t0123\t{m2}\tt\n\\.\n\n"
-#define SECRETS_HEAD                                                                        \
-	"COPY aurora.secret (secret_id, company_id, service, key_name, node, version, strict) " \
-	"FROM stdin;\n"
-#define SECRETS SECRETS_HEAD "10\t\\N\tcrm\ttoken\t\\N\t2\tf\n11\t5\tcrm\ttoken\tgpu\t1\tf\n\\.\n\n"
-#define VERSIONS_HEAD                                                                         \
-	"COPY aurora.secret_version (secret_id, version, company_id, key_no, token, expires_at, " \
-	"created_by, deleted_at) FROM stdin;\n"
-#define VERSIONS                                                                                   \
-	VERSIONS_HEAD "10\t1\t\\N\t1\t{1:old}\t\\N\tann\t\\N\n10\t2\t\\N\t1\t{1:new}\t\\N\tann\t\\N\n" \
-				  "11\t1\t5\t2\t{2:of acme}\t\\N\tann\t\\N\n\\.\n\n"
-#define LINE(key_name, node, company, version, state, value)                                \
-	"{\"service\":\"crm\",\"key_name\":" key_name ",\"node\":" node ",\"company\":" company \
-	",\"version\":" version ",\"state\":\"" state "\",\"value\":" value "}\n"
-#define OLD LINE("\"token\"", "null", "null", "1", "active", "\"old\"")
-#define NEW LINE("\"token\"", "null", "null", "2", "active", "\"new\"")
-#define OF_ACME LINE("\"token\"", "\"gpu\"", "\"acme\"", "1", "active", "\"of acme\"")
 
 /* ---- dumps ---- */
 
@@ -192,15 +31,15 @@ try_orders(void)
 			continue;
 		for (int block = 0; block < 4; block++)
 			buffer_add_text(&text, blocks[order[block]]);
-		add_with_tokens(&dump, text.bytes);
+		backup_add(&dump, text.bytes);
 		for (size_t piece = 0; piece < 3; piece++)
 		{
-			found = recover_dump(dump.bytes, dump.size, piece == 2 ? dump.size : piece, &current,
-								 master.text);
+			found = backup_recover_dump(dump.bytes, dump.size, piece == 2 ? dump.size : piece,
+										&current, master.text);
 			wrong += strcmp(found, NEW OF_ACME) != 0;
 			free(found);
-			found = recover_dump(dump.bytes, dump.size, piece == 2 ? dump.size : piece, &everything,
-								 master.text);
+			found = backup_recover_dump(dump.bytes, dump.size, piece == 2 ? dump.size : piece,
+										&everything, master.text);
 			wrong += strcmp(found, OLD NEW OF_ACME) != 0;
 			free(found);
 		}
@@ -255,6 +94,27 @@ try_states(void)
 		"{\"service\":\"crm\",\"key_name\":\"token\",\"node\":\"gpu\",\"company\":\"acme\","
 		"\"version\":1,\"state\":\"active\"}\n",
 		0, "names come without values");
+}
+
+/*
+ * Rows in an order that is no order of names.
+ */
+static void
+try_order_of_names(void)
+{
+	gives(COMPANIES KEYS SECRETS_HEAD
+		  "9\t\\N\tcrm\tb\t\\N\t1\tf\n8\t\\N\tcrm\tc\ta\t1\tf\n7\t\\N\tcrm\ta\tb\t1\tf\n"
+		  "6\t5\tcrm\ta\t\\N\t1\tf\n5\t\\N\tcrm\tc\t\\N\t1\tf\n\\.\n" VERSIONS_HEAD
+		  "5\t1\t\\N\t1\t{1:5}\t\\N\tann\t\\N\n6\t1\t5\t2\t{2:6}\t\\N\tann\t\\N\n"
+		  "7\t1\t\\N\t1\t{1:7}\t\\N\tann\t\\N\n8\t1\t\\N\t1\t{1:8}\t\\N\tann\t\\N\n"
+		  "9\t1\t\\N\t1\t{1:9}\t\\N\tann\t\\N\n\\.\n",
+		  &current,
+		  LINE("\"b\"", "null", "null", "1", "active", "\"9\"")
+			  LINE("\"c\"", "null", "null", "1", "active", "\"5\"")
+				  LINE("\"c\"", "\"a\"", "null", "1", "active", "\"8\"")
+					  LINE("\"a\"", "\"b\"", "null", "1", "active", "\"7\"")
+						  LINE("\"a\"", "null", "\"acme\"", "1", "active", "\"6\""),
+		  0, "what comes is in the order of companies, nodes and keys");
 }
 
 static void
@@ -325,6 +185,9 @@ try_broken_rows(void)
 	gives(COMPANIES KEYS SECRETS VERSIONS_HEAD "11\t1\t5\t2\t{2:of acme}\t\\N\tann\t\\N\n\\.\n",
 		  &current, OF_ACME, 1, "a version that is missing is said");
 	gives(COMPANIES KEYS SECRETS VERSIONS_HEAD
+		  "10\t1\t\\N\t1\t{1:old}\t\\N\tann\t\\N\n11\t1\t5\t2\t{2:of acme}\t\\N\tann\t\\N\n\\.\n",
+		  &everything, OLD OF_ACME, 1, "also where one before it is there");
+	gives(COMPANIES KEYS SECRETS VERSIONS_HEAD
 		  "10\t2\t\\N\t1\t{1:new}\tsome day\tann\t\\N\n11\t1\t5\t2\t{2:of "
 		  "acme}\t\\N\tann\t\\N\n\\.\n",
 		  &current, NEW OF_ACME, 1, "an expiry that cannot be read hides no value");
@@ -343,11 +206,11 @@ try_cut_dumps(void)
 	gives(COMPANIES KEYS SECRETS VERSIONS_HEAD
 		  "10\t2\t\\N\t1\t{1:new}\t\\N\tann\t\\N\n11\t1\t5\t2\t{2:of acme}\t\\N\tann\t\\N\n\\.",
 		  &current, NEW OF_ACME, 0, "the end of rows may lack its newline");
-	add_with_tokens(&dump, COMPANIES KEYS SECRETS VERSIONS);
+	backup_add(&dump, COMPANIES KEYS SECRETS VERSIONS);
 	for (size_t size = 0; size < dump.size - 4; size++)
 	{
 		unsigned long problems = message_problems();
-		char *found = recover_dump(dump.bytes, size, size + 1, &current, master.text);
+		char *found = backup_recover_dump(dump.bytes, size, size + 1, &current, master.text);
 
 		wrong += strcmp(found, NEW OF_ACME) == 0 && message_problems() == problems;
 		wrong +=
@@ -420,12 +283,12 @@ try_key_rings(void)
 	unsigned long before = message_problems();
 	Buffer dump = {0};
 	Buffer keys = {0};
+	KeyRing ring = {0};
 	char *found;
 
-	add_with_tokens(&dump,
-					COMPANIES "COPY aurora.secret_data_key (key_no, master_key_id, wrapped) FROM "
-							  "stdin;\n1\t0123\t{o1}\n2\t0123\t{m2}\n\\.\n" SECRETS VERSIONS);
-	found = recover_dump(dump.bytes, dump.size, 0, &current, key_1.text);
+	backup_add(&dump, COMPANIES "COPY aurora.secret_data_key (key_no, master_key_id, wrapped) FROM "
+								"stdin;\n1\t0123\t{o1}\n2\t0123\t{m2}\n\\.\n" SECRETS VERSIONS);
+	found = backup_recover_dump(dump.bytes, dump.size, 0, &current, key_1.text);
 	is(found, "", "a wrong key opens nothing");
 	ok(message_problems() - before == 2, "... and each secret is said");
 	free(found);
@@ -435,8 +298,11 @@ try_key_rings(void)
 	buffer_add_text(&keys, key_1.text);
 	buffer_add_text(&keys, "\n");
 	buffer_add_text(&keys, other_master.text);
+	ok(keys_add(&ring, keys.bytes, keys.size, "keys") == 1 && ring.count == 2,
+	   "of a key file, all but one line are keys, blank or comments");
+	keys_close(&ring);
 	before = message_problems();
-	found = recover_dump(dump.bytes, dump.size, 0, &current, keys.bytes);
+	found = backup_recover_dump(dump.bytes, dump.size, 0, &current, keys.bytes);
 	is(found, NEW OF_ACME, "of several keys all are tried, beside comments and what is no key");
 	ok(message_problems() == before, "... without a problem");
 	free(found);
@@ -455,11 +321,11 @@ try_large_values(void)
 	char *found;
 
 	memset(value, 'v', LONGEST);
-	token = token_of(&key_1, value, LONGEST);
-	add_with_tokens(&dump, head);
+	token = backup_token(&key_1, value, LONGEST);
+	backup_add(&dump, head);
 	buffer_add_text(&dump, token);
 	buffer_add_text(&dump, "\t\\N\tann\t\\N\n\\.\n");
-	found = recover_dump(dump.bytes, dump.size, 65536, &current, master.text);
+	found = backup_recover_dump(dump.bytes, dump.size, 65536, &current, master.text);
 	ok(strlen(found) > LONGEST && strspn(strstr(found, "vvv"), "v") == LONGEST,
 	   "a value of 1 MiB comes");
 	free(found);
@@ -468,116 +334,14 @@ try_large_values(void)
 	buffer_wipe(&dump);
 }
 
-/* ---- the format env ---- */
-
-static void
-try_env(void)
-{
-	Wish env = {.service = "*", .format = FORMAT_ENV};
-
-	gives(COMPANIES KEYS SECRETS_HEAD
-		  "1\t\\N\tcrm\tA\t\\N\t1\tf\n2\t\\N\tcrm\tB.b-1\t\\N\t1\tf\n3\t\\N\tcrm\tno "
-		  "name\t\\N\t1\tf\n"
-		  "4\t5\tcrm\tA\t\\N\t1\tf\n5\t5\tcrm\tA\tgpu\t1\tf\n6\t\\N\tmail\\nX="
-		  "\"1\"\tA\t\\N\t1\tf\n\\.\n" VERSIONS_HEAD "1\t1\t\\N\t1\t{1:it's \"$x\" `y` \\n\nand "
-		  "more}\t\\N\tann\t\\N\n2\t1\t\\N\t1\t{1:}\t\\N\tann\t\\N\n"
-		  "3\t1\t\\N\t1\t{1:x}\t\\N\tann\t\\N\n4\t1\t5\t2\t{2:y}\t\\N\tann\t\\N\n"
-		  "5\t1\t5\t2\t{2:z}\t\\N\tann\t\\N\n6\t1\t\\N\t1\t{1:w}\t\\N\tann\t\\N\n\\.\n",
-		  &env,
-		  "# crm\nA=\"it's \\\"\\$x\\\" \\`y\\` \\\\n\nand more\"\nB.b-1=\"\"\n\n# crm, company "
-		  "acme\nA=\"y\"\n\n"
-		  "# crm, node gpu, company acme\nA=\"z\"\n\n# mail\\u000aX=\"1\"\nA=\"w\"\n",
-		  1, "variables come below their service and scope");
-}
-
-/* ---- exports ---- */
-
-/*
- * The export gives exactly these lines, and so many problems; or this trouble.
- */
-static void
-exports(const char *text, const char *expected, unsigned long problems, const char *name)
-{
-	Stores stores = {.now = NOW};
-	unsigned long before = message_problems();
-	Buffer export = {0};
-	const char *trouble;
-	char *found;
-	int line;
-
-	add_with_tokens(&export, text);
-	trouble = export_read(export.bytes, export.size, &stores, &line);
-	found = recover(&stores, &current, master.text);
-	is(trouble ? trouble : found, expected, name);
-	ok(message_problems() - before == problems, "... with %lu problems (%lu)", problems,
-	   message_problems() - before);
-	free(found);
-	buffer_wipe(&export);
-}
-
-#define EXPORT(keys, secrets) \
-	"{\"format\": \"aurora secrets 1\", \"keys\": [" keys "], \"secrets\": [" secrets "]}\n"
-#define EXPORT_KEYS                                                         \
-	"{\"key_no\": 1, \"wrapped\": \"{m1}\", \"master_key_id\": \"0123\"}, " \
-	"{\"key_no\": 2, \"wrapped\": \"{m2}\", \"master_key_id\": \"0123\"}"
-#define EXPORT_NEW                                                                             \
-	"{\"node\": null, \"token\": \"{1:new}\", \"key_no\": 1, \"strict\": false, \"company\": " \
-	"null, "                                                                                   \
-	"\"service\": \"crm\", \"version\": 2, \"key_name\": \"token\", \"expires_at\": null}"
-#define EXPORT_OF_ACME                                                                       \
-	"{\"node\": \"gpu\", \"token\": \"{2:of acme}\", \"key_no\": 2, \"company\": \"acme\", " \
-	"\"service\": \"crm\", \"version\": 1, \"key_name\": \"token\", \"expires_at\": "        \
-	"\"2026-11-24T02:03:52+00:00\"}"
-
-static void
-try_exports(void)
-{
-	exports(EXPORT(EXPORT_KEYS, EXPORT_NEW ", " EXPORT_OF_ACME), NEW OF_ACME, 0,
-			"an export is read");
-	exports(EXPORT(EXPORT_KEYS, EXPORT_NEW) "\n" EXPORT(EXPORT_KEYS, EXPORT_OF_ACME), NEW OF_ACME,
-			0, "so are several in a file");
-	exports(EXPORT("", ""), "", 0, "one may be empty");
-	exports(EXPORT(EXPORT_KEYS ", {}, 7", "{}, 7, " EXPORT_NEW), NEW, 4,
-			"what is broken hides nothing");
-	exports(EXPORT("", EXPORT_NEW), "", 1, "without its data key nothing opens");
-	exports("{\"crm\": {\"token\": \"plain\"}}",
-			"it is no encrypted export, whose format is \"aurora secrets 1\"", 0,
-			"one in plain text is told apart");
-	exports(EXPORT(EXPORT_KEYS, EXPORT_NEW) "{\"format\": \"aurora", "it is no valid JSON", 0,
-			"one that is cut off is said");
-	exports("{\"format\": \"aurora secrets 2\", \"keys\": [], \"secrets\": []}",
-			"it is no encrypted export, whose format is \"aurora secrets 1\"", 0,
-			"so is another format");
-}
-
-/* ---- other files ---- */
-
-static void
-try_kinds(void)
-{
-	char tar[512] = "toc.dat";
-
-	memcpy(tar + 257, "ustar", 5);
-	ok(strstr(input_trouble("PGDMP\1\016", 7), "custom format") != NULL, "a custom dump is known");
-	ok(strstr(input_trouble(tar, 512), "tar archive") != NULL, "so is a tar file");
-	ok(strstr(input_trouble("\x1f\x8b\x08", 3), "gunzip") != NULL, "one that is compressed");
-	ok(strstr(input_trouble("\x28\xb5\x2f\xfd", 4), "zstd") != NULL, "in whatever way");
-	ok(strstr(input_trouble("\xff\xfe-\0", 4), "UTF-16") != NULL, "one in UTF-16");
-	ok(input_trouble("", 0) != NULL, "and nothing at all");
-	ok(input_trouble("--\n-- PostgreSQL", 16) == NULL, "a plain dump is none of these");
-}
-
 int
 main(void)
 {
-	message_is_quiet = true;
-	make_key(&master);
-	make_key(&other_master);
-	make_key(&key_1);
-	make_key(&key_2);
+	backup_begin();
 	try_orders();
 	try_columns();
 	try_states();
+	try_order_of_names();
 	try_patterns();
 	try_odd_names();
 	try_broken_rows();
@@ -587,12 +351,6 @@ main(void)
 	try_databases();
 	try_key_rings();
 	try_large_values();
-	try_env();
-	try_exports();
-	try_kinds();
-	aurora_fernet_close(&master.fernet);
-	aurora_fernet_close(&other_master.fernet);
-	aurora_fernet_close(&key_1.fernet);
-	aurora_fernet_close(&key_2.fernet);
+	backup_end();
 	return done();
 }
