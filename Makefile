@@ -31,7 +31,7 @@ ISOLATION_TESTDB = aurora_isolation
 
 $(OBJS): $(SOURCES_H)
 
-.PHONY: help sql check-sql format check-format demo test bench
+.PHONY: help sql check-sql format check-format programs fuzz demo test bench
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,9 +59,16 @@ FORMATTED = $(wildcard $(addsuffix /*.[ch],$(MODULE_DIRS)))
 
 format:  ## format the C files
 	$(CLANG_FORMAT) -i $(FORMATTED)
+	@$(MAKE) -s -C workers CLANG_FORMAT='$(CLANG_FORMAT)' format
 
 check-format:  ## fail when a C file is not formatted
 	$(CLANG_FORMAT) --dry-run -Werror $(FORMATTED)
+
+programs:  ## build the programs of workers/, which make -C workers install installs
+	@$(MAKE) -C workers all
+
+fuzz:  ## feed what reads bytes from outside with broken ones, for FUZZ_SECONDS
+	@$(MAKE) -C workers FUZZ_SECONDS='$(or $(FUZZ_SECONDS),600)' fuzz
 
 demo:  ## a lead and a hot standby under .aurora/ with a generated company
 	@scripts/demo

@@ -438,7 +438,7 @@ CREATE OR REPLACE FUNCTION aurora.health_agent() RETURNS SETOF aurora.component_
 $$;
 SELECT pg_temp.mesh('a b') AS ignored \gset
 SELECT is(pg_temp.rows_of($$ SELECT h.component, h.state, h.reason FROM aurora.health() WITH ORDINALITY h WHERE h.component <> 'node ' || aurora.own_node() ORDER BY h.ordinality $$),
-          '(verdict,up,) (agent,up,) (lead,up,) ("node a",up,) ("node b",up,) (replication,up,)', 'health() begins with the verdict, then tells of each component');
+          '(verdict,up,) (agent,up,) (lead,up,) ("node a",up,) ("node b",up,) (replication,up,) (secrets,up,)', 'health() begins with the verdict, then tells of each component');
 -- The verdict with the reason.
 CREATE FUNCTION pg_temp.verdict() RETURNS text LANGUAGE sql AS $$ SELECT concat_ws(': ', h.state, h.reason) FROM aurora.health() h WHERE h.component = 'verdict' $$;
 UPDATE aurora.node_state SET state = 'degraded', reason = 'it limps' WHERE node = 'a';

@@ -418,7 +418,7 @@ sub stop_reading
     my ($readers) = @_;
     my $runs = $readers->{run}->pumpable;
 
-    $readers->{run}->signal('INT');
+    $readers->{run}->signal('TERM'); # not INT, which processes in the background ignore
     $readers->{run}->finish;
     return $runs ? '' : "it ended: $readers->{output}";
 }

@@ -346,7 +346,9 @@ open_chain(List *heads, const char *restart_reason)
 	count = aurora_audit_generations(&generations, &state->size_of_others);
 	if (count < 0)
 		return fail(false, "the folder for the audit cannot be read", strerror(errno));
-	state->generation = count > 0 ? generations[count - 1] : 0;
+	/* A number is not used again when its file is gone: somebody may have that one open. */
+	if (count > 0)
+		state->generation = Max(state->generation, generations[count - 1]);
 	for (int i = count - 1; i >= 0 && !found; i--)
 		found = aurora_audit_read_file(generations[i], &file);
 	if (!reason && found)

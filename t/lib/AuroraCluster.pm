@@ -11,6 +11,7 @@ use Exporter 'import';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use AuroraTimeLimit;
 use AuroraReference qw(reference_sql);
 
 our @EXPORT = qw(

@@ -25,6 +25,7 @@ BEGIN
 
 use PostgreSQL::Test::Utils;
 use Test::More;
+use AuroraTimeLimit;
 
 our @EXPORT = qw(
   build_network has_tunnels mesh_address mesh_range outside_address on_node cut_path heal_path

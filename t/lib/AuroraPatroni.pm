@@ -15,6 +15,7 @@ use JSON::PP qw(decode_json);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use AuroraTimeLimit;
 use Time::HiRes qw(sleep);
 
 our @EXPORT = qw(

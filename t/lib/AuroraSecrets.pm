@@ -99,6 +99,7 @@ sub secret_settings
     return (
         'aurora.secrets_key_file' => "'" . key_file($name) . "'",
         'aurora.secret_audit_directory' => "'" . audit_folder($name) . "'",
+        'aurora.secret_audit_size_limit' => "'4GB'", # readers in a loop are faster than what ships their records
         max_prepared_transactions => 20,
         restart_after_crash => 'on');
 }
