@@ -524,7 +524,8 @@ is(finish_writer($writer), '', 'the writer on the new lead had no trouble');
 is_sql($standby, "SELECT aurora.secret('crm', 'url', 'acme')", 'beta acme', 'the new lead still is the node that it was');
 my $sixth_key = fernet_key();
 reload_keys($standby, $sixth_key, $fifth_key);
-rotate($standby, $sixth_key);
+is_refused($standby, 'SELECT aurora.rotate_secrets_key()', '55000', qr/not on every node.*alpha/s, 'keys are not rotated while the old lead lacks the new one');
+is_sql($standby, 'SELECT aurora.rotate_secrets_key(force => true) > 0', 't', 'unless somebody says so');
 comes($standby, $not_under->($sixth_key), 'and rotates keys', '0');
 $old->quit;
 
