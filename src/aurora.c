@@ -18,6 +18,7 @@ extern PGDLLEXPORT void _PG_init(void);
 static void (*const part_init[])(void) = {
 	aurora_node_init,
 	aurora_lead_init,
+	aurora_bell_init,
 	aurora_link_init,
 	aurora_launcher_init,
 	aurora_tenancy_init,

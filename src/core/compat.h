@@ -26,6 +26,13 @@
 #define AURORA_LOCAL_TRANSACTION_ID (MyProc->lxid)
 #endif
 
+/* The number of this process among those that shared memory knows. */
+#if PG_VERSION_NUM >= 170000
+#define AURORA_PROC_NUMBER MyProcNumber
+#else
+#define AURORA_PROC_NUMBER (MyProc->pgprocno)
+#endif
+
 /* A lexer of JSON text in the database's encoding; needs common/jsonapi.h and mb/pg_wchar.h. */
 #if PG_VERSION_NUM >= 170000
 #define AURORA_JSON_LEXER(text, length) \

@@ -35,6 +35,51 @@ extern void aurora_memory_init(void);
 /* Asks for shared memory, zeroed, with as many locks in a tranche of the same name. */
 extern void aurora_memory_add(const char *name, Size size, int locks, void (*set_up)(void *memory));
 
+/* ---- bell.c ---- */
+
+/*
+ * Waits for what other sessions commit. A "bell" stands for a thing of this database, by kind and
+ * id. Bells share a fixed number of condition variables, so a ring may be another thing's: who
+ * wakes looks again. A ring is a hint that can be lost (two-phase commit, a crash), so who waits
+ * also looks by itself now and then.
+ */
+typedef enum AuroraBell
+{
+	AURORA_BELL_TOPIC,
+	AURORA_BELL_QUEUE,
+} AuroraBell;
+
+extern void aurora_bell_init(void);
+
+/* How often it has rung: read it, look, and when there is nothing, wait for the next ring. */
+extern uint64 aurora_bell_rings(AuroraBell kind, int64 id);
+
+/* Sleeps until it has rung more often than "rings", or the time is over; true when it has. */
+extern bool aurora_bell_wait(AuroraBell kind, int64 id, uint64 rings, long timeout_ms);
+
+/* Rings at once; or when this transaction commits, with the greatest value that it was given. */
+extern void aurora_bell_ring(AuroraBell kind, int64 id);
+extern void aurora_bell_ring_at_commit(AuroraBell kind, int64 id, int64 value);
+
+/*
+ * The rings of commits in this database are also collected for one process that carries them to
+ * those who wait elsewhere. It takes them in turns, each thing once with its greatest value; false
+ * in "complete" when more things rang than there was room for.
+ */
+typedef struct AuroraRing
+{
+	AuroraBell kind;
+	int64 id;
+	int64 value;
+} AuroraRing;
+
+#define AURORA_BELL_MAX_COLLECTED 1024
+
+/* Has the rings collected for this process, whose latch is set when there are some, until it ends.
+ */
+extern void aurora_bell_collect(void);
+extern int aurora_bell_take_collected(AuroraRing rings[AURORA_BELL_MAX_COLLECTED], bool *complete);
+
 /* ---- lead.c ---- */
 
 typedef struct AuroraEpoch
@@ -142,7 +187,8 @@ extern void aurora_utility_describe_node(char *(*describe)(void) );
  */
 typedef bool (*AuroraDuty)(void);
 
-extern void aurora_worker_add_duty(const char *name, AuroraDuty run, const int *interval_s);
+extern void aurora_worker_add_duty(const char *name, AuroraDuty run, const int *interval,
+								   int unit_ms);
 
 /*
  * Runs something in a transaction of its own, in a database that has the extension. False when it

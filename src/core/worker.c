@@ -16,7 +16,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#define MAX_DUTIES 16
+#define MAX_DUTIES 32
 #define TURN_MS 500
 #define TAKE_UP_S 5 /* an extension made anew, or a restored dump, begins its epoch within this */
 
@@ -24,7 +24,8 @@ typedef struct Duty
 {
 	const char *name;
 	AuroraDuty run;
-	const int *interval_s; /* seconds between runs; 0 for never */
+	const int *interval; /* time between runs; 0 for never */
+	int unit_ms;
 	TimestampTz next_at;
 } Duty;
 
@@ -34,11 +35,12 @@ static int duty_count = 0;
 extern PGDLLEXPORT void aurora_worker_main(Datum arg);
 
 void
-aurora_worker_add_duty(const char *name, AuroraDuty run, const int *interval_s)
+aurora_worker_add_duty(const char *name, AuroraDuty run, const int *interval, int unit_ms)
 {
 	if (duty_count == MAX_DUTIES)
 		elog(ERROR, "too many duties");
-	duties[duty_count++] = (Duty) {.name = name, .run = run, .interval_s = interval_s};
+	duties[duty_count++] =
+		(Duty) {.name = name, .run = run, .interval = interval, .unit_ms = unit_ms};
 }
 
 bool
@@ -117,6 +119,21 @@ take_up_lead(void)
 }
 
 /*
+ * Milliseconds until a duty's time comes, TURN_MS at most.
+ */
+static long
+time_to_next_duty(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	long least = TURN_MS;
+
+	for (int i = 0; i < duty_count; i++)
+		if (*duties[i].interval != 0)
+			least = Min(least, TimestampDifferenceMilliseconds(now, duties[i].next_at));
+	return Max(least, 1);
+}
+
+/*
  * Runs the duties whose time has come; true when one has more to do at once.
  */
 static bool
@@ -129,7 +146,7 @@ run_due_duties(MemoryContext turn_context)
 		Duty *duty = &duties[i];
 		TimestampTz now = GetCurrentTimestamp();
 
-		if (*duty->interval_s == 0 || duty->next_at > now)
+		if (*duty->interval == 0 || duty->next_at > now)
 			continue;
 		CHECK_FOR_INTERRUPTS();
 		if (aurora_lead_duty() != NULL)
@@ -137,7 +154,8 @@ run_due_duties(MemoryContext turn_context)
 		if (aurora_run_in_transaction(duty->name, duty->run))
 			more = true;
 		else
-			duty->next_at = TimestampTzPlusMilliseconds(now, *duty->interval_s * 1000L);
+			duty->next_at =
+				TimestampTzPlusMilliseconds(now, (int64) *duty->interval * duty->unit_ms);
 		MemoryContextSwitchTo(turn_context);
 		MemoryContextReset(turn_context);
 	}
@@ -169,7 +187,7 @@ aurora_worker_main(Datum arg)
 		MemoryContextSwitchTo(turn_context);
 		if (taken_up)
 			more = run_due_duties(turn_context);
-		aurora_process_wait(more ? 0 : TURN_MS);
+		aurora_process_wait(more ? 0 : taken_up ? time_to_next_duty() : TURN_MS);
 	}
 	proc_exit(0);
 }

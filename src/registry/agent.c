@@ -614,7 +614,7 @@ aurora_registry_init(void)
 	aurora_agent_init();
 	aurora_probe_init();
 	aurora_check_init();
-	aurora_worker_add_duty("forget_transitions", forget_history, &forget_interval_s);
+	aurora_worker_add_duty("forget_transitions", forget_history, &forget_interval_s, 1000);
 	DefineCustomIntVariable("aurora.lag_limit",
 							"Lag behind the lead over which a node is degraded.", NULL,
 							&lag_limit_s, 5, 1, 86400, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);

@@ -86,6 +86,6 @@ aurora_secrets_init(void)
 	DefineCustomIntVariable("aurora.secret_audit_retention",
 							"Days for which the lead keeps the audit of secrets.", NULL,
 							&audit_retention_days, 400, 1, 36500, PGC_SIGHUP, 0, NULL, NULL, NULL);
-	aurora_worker_add_duty("rotate_secrets", rotate, &rotate_interval_s);
-	aurora_worker_add_duty("forget_secret_audit", forget, &forget_interval_s);
+	aurora_worker_add_duty("rotate_secrets", rotate, &rotate_interval_s, 1000);
+	aurora_worker_add_duty("forget_secret_audit", forget, &forget_interval_s, 1000);
 }
