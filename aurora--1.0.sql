@@ -5065,6 +5065,7 @@ CREATE FUNCTION aurora.duty_definitions(OUT duty text, OUT runs_by text, OUT sch
            ('forget_transitions', 'worker', 'every hour', 'forget_transitions', 'deletes history of nodes and services'),
            ('rotate_secrets', 'worker', 'every 5 seconds', 'rotate_secrets_batch', 'encrypts secrets anew when their keys are rotated'),
            ('forget_secret_audit', 'worker', 'every hour', 'forget_secret_audit', 'deletes old records of accesses to secrets'),
+           ('rotate_job_archive', 'worker', 'every hour', 'rotate_job_archive', 'forgets jobs that ended long ago'),
            ('archive_q4', 'pg_cron', '7 * * * *', 'archive_q4', 'archives what has been in Q4 for 48 hours'),
            ('sweep_cells', 'pg_cron', '23 3 * * *', 'sweep_cells', 'removes emptied cells'),
            ('set_groups_apart', 'pg_cron', '29 3 * * *', 'set_groups_apart', 'gives crowded groups cells of their own'),
@@ -5213,3 +5214,1153 @@ GRANT EXECUTE ON FUNCTION aurora.apply_settings_batch, aurora.wake_snoozed, auro
 GRANT EXECUTE ON PROCEDURE aurora.apply_settings TO aurora_admin, aurora_operator;
 GRANT SELECT ON aurora.duties TO aurora_monitor;
 GRANT EXECUTE ON FUNCTION aurora.duty_definitions, aurora.scheduled_duties TO aurora_monitor;
+
+-- The job queue: queues, live jobs, and the archive of those that have ended.
+
+-- ---- types ----
+
+CREATE TYPE aurora.job_class AS ENUM ('interactive', 'normal', 'batch');
+COMMENT ON TYPE aurora.job_class IS
+    'How pressing a job is: somebody waits for it, it should run within a minute, it may wait an hour. No class starves another.';
+
+CREATE TYPE aurora.job_state AS ENUM ('waiting', 'scheduled', 'blocked', 'held', 'running', 'dead', 'done', 'cancelled', 'discarded');
+COMMENT ON TYPE aurora.job_state IS
+    'waiting: can be taken now; scheduled: from a time on, by a delay or for a retry; blocked: runs after other jobs; held: as many with its concurrency key run as may; running: taken, under a lease; dead: failed for the last time, can be replayed. Ended: done, cancelled, discarded (was dead).';
+
+-- ---- queues ----
+
+CREATE SEQUENCE aurora.job_queue_queue_id_seq AS int;
+COMMENT ON SEQUENCE aurora.job_queue_queue_id_seq IS 'Numbers the queues.';
+
+CREATE TABLE aurora.job_queue (
+    queue_id int PRIMARY KEY DEFAULT nextval('aurora.job_queue_queue_id_seq'),
+    company_id int REFERENCES aurora.company,
+    name text COLLATE "C" NOT NULL,
+    lease interval NOT NULL,
+    max_attempts int NOT NULL,
+    retry_delay interval NOT NULL,
+    retry_delay_max interval NOT NULL,
+    paused_at timestamptz,
+    drained_at timestamptz,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT job_queue_name_key UNIQUE NULLS NOT DISTINCT (name, company_id),
+    CONSTRAINT job_queue_name_check CHECK (name ~ '^[[:alnum:]_.:-]{1,100}$'),
+    CONSTRAINT job_queue_lease_check CHECK (lease BETWEEN interval '1 second' AND interval '7 days'),
+    CONSTRAINT job_queue_max_attempts_check CHECK (max_attempts BETWEEN 1 AND 1000),
+    CONSTRAINT job_queue_retry_delay_check CHECK (retry_delay BETWEEN interval '0' AND retry_delay_max AND retry_delay_max <= interval '30 days')
+) WITH (fillfactor = 50);
+ALTER SEQUENCE aurora.job_queue_queue_id_seq OWNED BY aurora.job_queue.queue_id;
+COMMENT ON TABLE aurora.job_queue IS 'The queues and their settings. Change them with add_queue(), set_queue(), pause_queue() and drain_queue().';
+COMMENT ON COLUMN aurora.job_queue.queue_id IS 'Number of the queue.';
+COMMENT ON COLUMN aurora.job_queue.company_id IS 'The company that alone uses it; null for one that all share and nodes serve.';
+COMMENT ON COLUMN aurora.job_queue.name IS 'Name by which functions take the queue.';
+COMMENT ON COLUMN aurora.job_queue.lease IS 'How long a taker has a job before another may have it, unless it renews.';
+COMMENT ON COLUMN aurora.job_queue.max_attempts IS 'How often a job is tried, unless it says otherwise.';
+COMMENT ON COLUMN aurora.job_queue.retry_delay IS 'Wait before the second attempt; it doubles with each.';
+COMMENT ON COLUMN aurora.job_queue.retry_delay_max IS 'The longest wait between attempts.';
+COMMENT ON COLUMN aurora.job_queue.paused_at IS 'Since when nothing is taken from it; null when jobs are.';
+COMMENT ON COLUMN aurora.job_queue.drained_at IS 'Since when no job is accepted; null when they are.';
+COMMENT ON COLUMN aurora.job_queue.created_at IS 'When it was added.';
+
+-- ---- live jobs ----
+
+CREATE SEQUENCE aurora.job_job_id_seq;
+COMMENT ON SEQUENCE aurora.job_job_id_seq IS 'Numbers the jobs of all companies.';
+
+CREATE TABLE aurora.job (
+    job_id bigint NOT NULL DEFAULT nextval('aurora.job_job_id_seq'),
+    company_id int NOT NULL REFERENCES aurora.company,
+    queue_id int NOT NULL REFERENCES aurora.job_queue,
+    class aurora.job_class NOT NULL,
+    state aurora.job_state NOT NULL,
+    position bigint NOT NULL,
+    ready_at timestamptz NOT NULL,
+    submitted_at timestamptz NOT NULL,
+    attempt int NOT NULL,
+    max_attempts int NOT NULL,
+    blockers int NOT NULL,
+    has_dependents boolean NOT NULL,
+    started_at timestamptz,
+    lease_until timestamptz,
+    cancel_requested_at timestamptz,
+    progress real,
+    submitted_by text COLLATE "C" NOT NULL,
+    kind text COLLATE "C",
+    unique_key text COLLATE "C",
+    concurrency_key text COLLATE "C",
+    taker text COLLATE "C",
+    note text,
+    error text,
+    payload jsonb NOT NULL,
+    PRIMARY KEY (job_id, company_id)
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, vacuum_truncate = off);
+ALTER SEQUENCE aurora.job_job_id_seq OWNED BY aurora.job.job_id;
+CREATE INDEX job_waiting ON aurora.job (queue_id, class, position, job_id) WHERE state = 'waiting';
+CREATE INDEX job_scheduled ON aurora.job (queue_id, ready_at) WHERE state = 'scheduled';
+CREATE INDEX job_running ON aurora.job (queue_id, job_id) WHERE state = 'running';
+CREATE INDEX job_held ON aurora.job (queue_id, company_id, concurrency_key, position) WHERE state = 'held';
+CREATE UNIQUE INDEX job_unique ON aurora.job (queue_id, company_id, unique_key) WHERE unique_key IS NOT NULL;
+COMMENT ON INDEX aurora.job_waiting IS 'What can be taken, in the order in which it is. Read from a mark on that lies behind what has been taken.';
+COMMENT ON INDEX aurora.job_scheduled IS 'What waits for its time.';
+COMMENT ON INDEX aurora.job_running IS 'What is under a lease.';
+COMMENT ON INDEX aurora.job_held IS 'What waits for another job with its concurrency key.';
+COMMENT ON INDEX aurora.job_unique IS 'One live job for each unique key.';
+COMMENT ON TABLE aurora.job IS 'Jobs that have not ended. Read aurora.jobs; write with submit_job(), take_jobs(), finish_job(), fail_job(), cancel_job().';
+COMMENT ON COLUMN aurora.job.job_id IS 'Number of the job.';
+COMMENT ON COLUMN aurora.job.company_id IS 'Whose job it is.';
+COMMENT ON COLUMN aurora.job.queue_id IS 'The queue.';
+COMMENT ON COLUMN aurora.job.class IS 'How pressing it is.';
+COMMENT ON COLUMN aurora.job.state IS 'How it is.';
+COMMENT ON COLUMN aurora.job.position IS 'Place among the waiting of its queue and class: a start tag of start-time fair queueing, so that companies take turns.';
+COMMENT ON COLUMN aurora.job.ready_at IS 'Since when, or from when on, it can run.';
+COMMENT ON COLUMN aurora.job.submitted_at IS 'When it was submitted.';
+COMMENT ON COLUMN aurora.job.attempt IS 'How often it has been taken. With the job''s number it names a lease.';
+COMMENT ON COLUMN aurora.job.max_attempts IS 'How often it may be taken.';
+COMMENT ON COLUMN aurora.job.blockers IS 'Jobs that must be done first.';
+COMMENT ON COLUMN aurora.job.has_dependents IS 'Do others run after it.';
+COMMENT ON COLUMN aurora.job.started_at IS 'When it was taken last.';
+COMMENT ON COLUMN aurora.job.lease_until IS 'Until when its taker has it.';
+COMMENT ON COLUMN aurora.job.cancel_requested_at IS 'Since when its taker is asked to stop.';
+COMMENT ON COLUMN aurora.job.progress IS 'How far the taker says it is, from 0 to 1.';
+COMMENT ON COLUMN aurora.job.submitted_by IS 'Principal, or role, that submitted it.';
+COMMENT ON COLUMN aurora.job.kind IS 'What sort of job, for takers that know several.';
+COMMENT ON COLUMN aurora.job.unique_key IS 'Only one job with this key is live in the queue and company.';
+COMMENT ON COLUMN aurora.job.concurrency_key IS 'Only so many jobs with this key run at once; see set_concurrency().';
+COMMENT ON COLUMN aurora.job.taker IS 'Who has it, or had it last.';
+COMMENT ON COLUMN aurora.job.note IS 'What the taker says about its progress.';
+COMMENT ON COLUMN aurora.job.error IS 'Why the last attempt failed.';
+COMMENT ON COLUMN aurora.job.payload IS 'What is to be done.';
+
+CREATE TABLE aurora.job_dependency (
+    company_id int NOT NULL REFERENCES aurora.company,
+    job_id bigint NOT NULL,
+    blocker_id bigint NOT NULL,
+    PRIMARY KEY (job_id, blocker_id, company_id),
+    FOREIGN KEY (job_id, company_id) REFERENCES aurora.job ON DELETE CASCADE,
+    FOREIGN KEY (blocker_id, company_id) REFERENCES aurora.job (job_id, company_id) ON DELETE CASCADE
+);
+CREATE INDEX job_dependency_blocker ON aurora.job_dependency (blocker_id);
+COMMENT ON INDEX aurora.job_dependency_blocker IS 'The jobs that run after one.';
+COMMENT ON TABLE aurora.job_dependency IS 'Which live jobs run after which.';
+COMMENT ON COLUMN aurora.job_dependency.company_id IS 'The company of both.';
+COMMENT ON COLUMN aurora.job_dependency.job_id IS 'The job that is blocked.';
+COMMENT ON COLUMN aurora.job_dependency.blocker_id IS 'The job that must be done first.';
+
+CREATE TABLE aurora.job_concurrency (
+    company_id int NOT NULL REFERENCES aurora.company,
+    queue_id int NOT NULL REFERENCES aurora.job_queue ON DELETE CASCADE,
+    concurrency_key text COLLATE "C" NOT NULL,
+    at_once int NOT NULL DEFAULT 1,
+    running int NOT NULL DEFAULT 0,
+    PRIMARY KEY (queue_id, company_id, concurrency_key),
+    CONSTRAINT job_concurrency_check CHECK (at_once BETWEEN 1 AND 100000 AND running >= 0)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE aurora.job_concurrency IS 'How many jobs with a concurrency key may run at once, and do.';
+COMMENT ON COLUMN aurora.job_concurrency.company_id IS 'The company.';
+COMMENT ON COLUMN aurora.job_concurrency.queue_id IS 'The queue.';
+COMMENT ON COLUMN aurora.job_concurrency.concurrency_key IS 'The key.';
+COMMENT ON COLUMN aurora.job_concurrency.at_once IS 'How many may run at once.';
+COMMENT ON COLUMN aurora.job_concurrency.running IS 'How many do.';
+
+-- ---- jobs that have ended ----
+
+CREATE TABLE aurora.job_archive (
+    job_id bigint NOT NULL,
+    company_id int NOT NULL,
+    slot int NOT NULL,
+    queue_id int NOT NULL,
+    class aurora.job_class NOT NULL,
+    state aurora.job_state NOT NULL,
+    attempt int NOT NULL,
+    max_attempts int NOT NULL,
+    ready_at timestamptz NOT NULL,
+    submitted_at timestamptz NOT NULL,
+    started_at timestamptz,
+    finished_at timestamptz NOT NULL,
+    submitted_by text COLLATE "C" NOT NULL,
+    kind text COLLATE "C",
+    taker text COLLATE "C",
+    error text,
+    payload jsonb NOT NULL,
+    result jsonb,
+    PRIMARY KEY (job_id, company_id, slot)
+) PARTITION BY LIST (slot);
+COMMENT ON TABLE aurora.job_archive IS 'Jobs that have ended, in a ring of partitions of which the oldest is emptied when the next is needed; see aurora.job_retention.';
+DO $$
+DECLARE
+    c text;
+BEGIN
+    FOR slot IN 0..7 LOOP
+        EXECUTE format('CREATE TABLE aurora.job_archive_%s PARTITION OF aurora.job_archive FOR VALUES IN (%s)
+                        WITH (autovacuum_vacuum_insert_scale_factor = 0.5)', slot, slot);
+        EXECUTE format('COMMENT ON TABLE aurora.job_archive_%s IS %L', slot, format('Place %s in the ring of aurora.job_archive.', slot));
+        EXECUTE format('SELECT pg_catalog.pg_extension_config_dump(%L, '''')', format('aurora.job_archive_%s', slot));
+    END LOOP;
+    FOREACH c IN ARRAY ARRAY['', '_0', '_1', '_2', '_3', '_4', '_5', '_6', '_7'] LOOP
+        EXECUTE format($c$
+            COMMENT ON COLUMN aurora.job_archive%1$s.job_id IS 'Number of the job.';
+            COMMENT ON COLUMN aurora.job_archive%1$s.company_id IS 'Whose job it was.';
+            COMMENT ON COLUMN aurora.job_archive%1$s.slot IS 'Place in the ring.';
+            COMMENT ON COLUMN aurora.job_archive%1$s.queue_id IS 'The queue; it may have been removed since.';
+            COMMENT ON COLUMN aurora.job_archive%1$s.class IS 'How pressing it was.';
+            COMMENT ON COLUMN aurora.job_archive%1$s.state IS 'How it ended.';
+            COMMENT ON COLUMN aurora.job_archive%1$s.attempt IS 'How often it was taken.';
+            COMMENT ON COLUMN aurora.job_archive%1$s.max_attempts IS 'How often it might have been.';
+            COMMENT ON COLUMN aurora.job_archive%1$s.ready_at IS 'Since when it could run, before the last attempt.';
+            COMMENT ON COLUMN aurora.job_archive%1$s.submitted_at IS 'When it was submitted.';
+            COMMENT ON COLUMN aurora.job_archive%1$s.started_at IS 'When it was taken last; null if never.';
+            COMMENT ON COLUMN aurora.job_archive%1$s.finished_at IS 'When it ended.';
+            COMMENT ON COLUMN aurora.job_archive%1$s.submitted_by IS 'Principal, or role, that submitted it.';
+            COMMENT ON COLUMN aurora.job_archive%1$s.kind IS 'What sort of job.';
+            COMMENT ON COLUMN aurora.job_archive%1$s.taker IS 'Who had it last.';
+            COMMENT ON COLUMN aurora.job_archive%1$s.error IS 'Why it failed last, or was cancelled.';
+            COMMENT ON COLUMN aurora.job_archive%1$s.payload IS 'What was to be done.';
+            COMMENT ON COLUMN aurora.job_archive%1$s.result IS 'What came of it.'; $c$, c);
+    END LOOP;
+END
+$$;
+
+CREATE TABLE aurora.job_archive_ring (
+    slot int PRIMARY KEY,
+    filled_from timestamptz NOT NULL,
+    CONSTRAINT job_archive_ring_slot_check CHECK (slot BETWEEN 0 AND 7)
+);
+COMMENT ON TABLE aurora.job_archive_ring IS 'Since when each place in the ring of the archive has been filled. The latest is being filled; without a row it is place 0.';
+COMMENT ON COLUMN aurora.job_archive_ring.slot IS 'Place in the ring.';
+COMMENT ON COLUMN aurora.job_archive_ring.filled_from IS 'Since when jobs that end go there.';
+
+CREATE TABLE aurora.job_refused_result (
+    company_id int NOT NULL,
+    job_id bigint NOT NULL,
+    attempt int NOT NULL,
+    refused_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    taker text COLLATE "C" NOT NULL,
+    reason text NOT NULL,
+    failed boolean NOT NULL,
+    result jsonb,
+    error text,
+    refused_no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY
+);
+COMMENT ON TABLE aurora.job_refused_result IS 'Results of takers that no longer had the job; kept as long as the archive.';
+COMMENT ON COLUMN aurora.job_refused_result.company_id IS 'Whose job it is.';
+COMMENT ON COLUMN aurora.job_refused_result.job_id IS 'The job.';
+COMMENT ON COLUMN aurora.job_refused_result.attempt IS 'The attempt that the taker had.';
+COMMENT ON COLUMN aurora.job_refused_result.refused_at IS 'When it came.';
+COMMENT ON COLUMN aurora.job_refused_result.taker IS 'The role that brought it.';
+COMMENT ON COLUMN aurora.job_refused_result.reason IS 'Why it was refused.';
+COMMENT ON COLUMN aurora.job_refused_result.failed IS 'Did the taker say that it failed.';
+COMMENT ON COLUMN aurora.job_refused_result.result IS 'What came of it.';
+COMMENT ON COLUMN aurora.job_refused_result.error IS 'Why it failed.';
+COMMENT ON COLUMN aurora.job_refused_result.refused_no IS 'Numbers the rows.';
+COMMENT ON SEQUENCE aurora.job_refused_result_refused_no_seq IS 'Numbers refused results.';
+
+CREATE TABLE aurora.job_minute (
+    queue_id int NOT NULL,
+    class aurora.job_class NOT NULL,
+    minute timestamptz NOT NULL,
+    submitted bigint NOT NULL DEFAULT 0,
+    taken bigint NOT NULL DEFAULT 0,
+    done bigint NOT NULL DEFAULT 0,
+    failed bigint NOT NULL DEFAULT 0,
+    lapsed bigint NOT NULL DEFAULT 0,
+    cancelled bigint NOT NULL DEFAULT 0,
+    wait_ms bigint NOT NULL DEFAULT 0,
+    run_ms bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (queue_id, class, minute)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE aurora.job_minute IS 'What happened in each minute, by queue and class; kept for two days. Counted in memory and written every few seconds, so a crash loses the last of it.';
+COMMENT ON COLUMN aurora.job_minute.queue_id IS 'The queue.';
+COMMENT ON COLUMN aurora.job_minute.class IS 'The class.';
+COMMENT ON COLUMN aurora.job_minute.minute IS 'Start of the minute.';
+COMMENT ON COLUMN aurora.job_minute.submitted IS 'Jobs submitted.';
+COMMENT ON COLUMN aurora.job_minute.taken IS 'Jobs taken.';
+COMMENT ON COLUMN aurora.job_minute.done IS 'Jobs done.';
+COMMENT ON COLUMN aurora.job_minute.failed IS 'Attempts that failed.';
+COMMENT ON COLUMN aurora.job_minute.lapsed IS 'Leases that ran out.';
+COMMENT ON COLUMN aurora.job_minute.cancelled IS 'Jobs cancelled.';
+COMMENT ON COLUMN aurora.job_minute.wait_ms IS 'Milliseconds that those taken had waited since they could run, together.';
+COMMENT ON COLUMN aurora.job_minute.run_ms IS 'Milliseconds that those done had run, together.';
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['job_queue_queue_id_seq', 'job_queue', 'job_job_id_seq', 'job', 'job_dependency', 'job_concurrency',
+                                'job_archive', 'job_archive_ring', 'job_refused_result', 'job_refused_result_refused_no_seq', 'job_minute'] LOOP
+        PERFORM pg_catalog.pg_extension_config_dump(('aurora.' || name)::regclass, '');
+    END LOOP;
+END
+$$;
+
+-- Queues: making, changing and stopping them.
+
+CREATE FUNCTION aurora.job_class_labels() RETURNS text[]
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_job_class_labels';
+COMMENT ON FUNCTION aurora.job_class_labels() IS 'The classes of jobs as the library knows them.';
+
+CREATE FUNCTION aurora.job_state_labels() RETURNS text[]
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_job_state_labels';
+COMMENT ON FUNCTION aurora.job_state_labels() IS 'The states of jobs as the library knows them.';
+
+CREATE FUNCTION aurora.find_queue(queue text, company text DEFAULT NULL) RETURNS int
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_find_queue';
+COMMENT ON FUNCTION aurora.find_queue(text, text) IS
+    'The number of the queue that a call means: the company''s own (null: the caller''s) before the shared one of that name. Errors: 22023 there is none.';
+
+CREATE FUNCTION aurora.require_taker(queue_id int, taker text) RETURNS void
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_require_taker';
+COMMENT ON FUNCTION aurora.require_taker(int, text) IS
+    'Raises 42501 unless the caller may take jobs of the queue and, when it is a node, is the taker named (null: any).';
+
+CREATE FUNCTION aurora.ring_queue(queue_id int) RETURNS void
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'aurora_ring_queue';
+COMMENT ON FUNCTION aurora.ring_queue(int) IS 'Has those look who wait for the queue, when this transaction commits.';
+
+CREATE FUNCTION aurora.make_default_queue() RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO aurora.job_queue (name, lease, max_attempts, retry_delay, retry_delay_max)
+        VALUES ('default', interval '5 minutes', 5, interval '5 seconds', interval '1 hour')
+        ON CONFLICT ON CONSTRAINT job_queue_name_key DO NOTHING;
+END
+$$;
+COMMENT ON FUNCTION aurora.make_default_queue() IS 'Makes the shared queue "default", which is there when it is first needed.';
+
+CREATE FUNCTION aurora.is_operator() RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT aurora.administers_all()
+        OR coalesce(pg_has_role(aurora.caller(), 'aurora_operator', 'USAGE'), false) AND NOT coalesce((SELECT bool_or(w.assumed) FROM aurora.whoami() w), false)
+$$;
+COMMENT ON FUNCTION aurora.is_operator() IS 'Is the caller an operator or an administrator, with nobody assumed.';
+
+CREATE FUNCTION aurora.queue_to_manage(queue text, company text) RETURNS aurora.job_queue
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    result aurora.job_queue;
+BEGIN
+    PERFORM aurora.require_lead();
+    SELECT q.* INTO result FROM aurora.job_queue q WHERE q.queue_id = aurora.find_queue(queue, company) FOR UPDATE;
+    IF NOT (aurora.is_operator() OR result.company_id IS NOT NULL AND aurora.may_manage(result.company_id)) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = format('permission denied to change queue "%s"', queue),
+            HINT = 'Operators may; of a company''s own queue its admins, too.';
+    END IF;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION aurora.queue_to_manage(text, text) IS 'The queue, locked, for a caller that may change it. Errors: 42501, 22023, 25006.';
+
+CREATE FUNCTION aurora.add_queue(name text, company text DEFAULT NULL, lease interval DEFAULT '5 minutes', max_attempts int DEFAULT 5,
+                                 retry_delay interval DEFAULT '5 seconds', retry_delay_max interval DEFAULT '1 hour') RETURNS int
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    of_company int := CASE WHEN company IS NOT NULL THEN aurora.company_for(company) END;
+    made int;
+BEGIN
+    PERFORM aurora.require_lead();
+    IF NOT (aurora.is_operator() OR of_company IS NOT NULL AND aurora.may_manage(of_company)) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'permission denied to add a queue',
+            HINT = 'Operators add shared queues; admins of a company add its own: name the company.';
+    END IF;
+    INSERT INTO aurora.job_queue (company_id, name, lease, max_attempts, retry_delay, retry_delay_max)
+        VALUES (of_company, name, lease, max_attempts, retry_delay, retry_delay_max)
+        ON CONFLICT ON CONSTRAINT job_queue_name_key DO NOTHING RETURNING queue_id INTO made;
+    IF made IS NULL THEN
+        RAISE duplicate_object USING
+            MESSAGE = format('there is a queue "%s" already', name),
+            HINT = 'aurora.set_queue() changes it.';
+    END IF;
+    RETURN made;
+END
+$$;
+COMMENT ON FUNCTION aurora.add_queue(text, text, interval, int, interval, interval) IS
+    'Adds a queue and returns its number: of a company, whose principals alone use it, or shared by all, which nodes and operators serve. lease: how long a taker has a job without renewing, 1 second to 7 days; retry_delay doubles with each attempt up to retry_delay_max, less a random part of up to a half. Errors: 42710 it is there, 42501, 23514 out of range.';
+
+CREATE FUNCTION aurora.set_queue(queue text, company text DEFAULT NULL, lease interval DEFAULT NULL, max_attempts int DEFAULT NULL,
+                                 retry_delay interval DEFAULT NULL, retry_delay_max interval DEFAULT NULL) RETURNS aurora.job_queue
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    result aurora.job_queue := aurora.queue_to_manage(queue, company);
+BEGIN
+    UPDATE aurora.job_queue q SET
+        lease = coalesce(set_queue.lease, q.lease), max_attempts = coalesce(set_queue.max_attempts, q.max_attempts),
+        retry_delay = coalesce(set_queue.retry_delay, q.retry_delay), retry_delay_max = coalesce(set_queue.retry_delay_max, q.retry_delay_max)
+        WHERE q.queue_id = result.queue_id RETURNING q.* INTO result;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION aurora.set_queue(text, text, interval, int, interval, interval) IS
+    'Changes a queue''s settings; what is left null stays. Jobs that are there keep their number of attempts. Errors: 22023 no such queue, 42501, 23514 out of range.';
+
+CREATE FUNCTION aurora.pause_queue(queue text, paused boolean DEFAULT true, company text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target aurora.job_queue := aurora.queue_to_manage(queue, company);
+BEGIN
+    UPDATE aurora.job_queue q SET paused_at = CASE WHEN paused IS NOT FALSE THEN coalesce(q.paused_at, now()) END
+        WHERE q.queue_id = target.queue_id;
+    PERFORM aurora.ring_queue(target.queue_id);
+END
+$$;
+COMMENT ON FUNCTION aurora.pause_queue(text, boolean, text) IS
+    'Has nothing taken from a queue, or jobs taken again. Jobs that run go on; jobs are still accepted. A node is paused with drain_node(). Errors: 22023 no such queue, 42501.';
+
+CREATE FUNCTION aurora.drain_queue(queue text, drained boolean DEFAULT true, company text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target aurora.job_queue := aurora.queue_to_manage(queue, company);
+BEGIN
+    UPDATE aurora.job_queue q SET drained_at = CASE WHEN drained IS NOT FALSE THEN coalesce(q.drained_at, now()) END
+        WHERE q.queue_id = target.queue_id;
+END
+$$;
+COMMENT ON FUNCTION aurora.drain_queue(text, boolean, text) IS
+    'Has a queue accept no more jobs, while those it has are worked off; or accept jobs again. Errors: 22023 no such queue, 42501.';
+
+CREATE FUNCTION aurora.remove_queue(queue text, company text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target aurora.job_queue := aurora.queue_to_manage(queue, company);
+    live bigint;
+BEGIN
+    SELECT count(*) INTO live FROM aurora.job j WHERE j.queue_id = target.queue_id;
+    IF live > 0 THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = format('queue "%s" has %s live jobs', queue, live),
+            HINT = 'Let it run dry with aurora.drain_queue(), and cancel or replay what is left.';
+    END IF;
+    DELETE FROM aurora.job_minute m WHERE m.queue_id = target.queue_id;
+    DELETE FROM aurora.job_queue q WHERE q.queue_id = target.queue_id;
+END
+$$;
+COMMENT ON FUNCTION aurora.remove_queue(text, text) IS 'Removes a queue without live jobs. The archive keeps those that have ended. Errors: 55000 it has jobs, 22023 no such queue, 42501.';
+
+CREATE FUNCTION aurora.set_concurrency(queue text, concurrency_key text, at_once int, company text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    of_company int := aurora.company_for(company);
+    target int := aurora.find_queue(queue, company);
+BEGIN
+    PERFORM aurora.require_lead();
+    IF NOT (aurora.is_operator() OR aurora.may_manage(of_company)) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'permission denied to change how many jobs run at once',
+            HINT = 'Operators and admins of the company may.';
+    END IF;
+    INSERT INTO aurora.job_concurrency AS c (company_id, queue_id, concurrency_key, at_once)
+        VALUES (of_company, target, set_concurrency.concurrency_key, set_concurrency.at_once)
+        ON CONFLICT ON CONSTRAINT job_concurrency_pkey DO UPDATE SET at_once = excluded.at_once;
+    PERFORM aurora.leave_concurrency(ARRAY[target], ARRAY[of_company], ARRAY[concurrency_key], 0);
+END
+$$;
+COMMENT ON FUNCTION aurora.set_concurrency(text, text, int, text) IS
+    'How many of a company''s jobs with that concurrency key run at once in a queue; 1 unless set. Errors: 22023 no such queue or company, 42501, 23514 out of range.';
+
+-- What is done with jobs.
+
+-- ---- what SQL tells the lanes in shared memory ----
+
+CREATE FUNCTION aurora.next_job_position(queue_id int, class aurora.job_class, company_id int) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'aurora_next_job_position';
+COMMENT ON FUNCTION aurora.next_job_position(int, aurora.job_class, int) IS 'The place of a job that waits from this transaction''s commit on, behind the company''s others.';
+
+CREATE FUNCTION aurora.job_arrives(queue_id int, class aurora.job_class, "position" bigint) RETURNS void
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'aurora_job_arrives';
+COMMENT ON FUNCTION aurora.job_arrives(int, aurora.job_class, bigint) IS 'Tells that a job waits at that place from this transaction''s commit on.';
+
+CREATE FUNCTION aurora.queue_due(queue_id int, at timestamptz) RETURNS void
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'aurora_queue_due';
+COMMENT ON FUNCTION aurora.queue_due(int, timestamptz) IS 'Tells that something of the queue falls due then.';
+
+CREATE FUNCTION aurora.count_job(queue_id int, class aurora.job_class, event text) RETURNS void
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'aurora_count_job';
+COMMENT ON FUNCTION aurora.count_job(int, aurora.job_class, text) IS 'Counts an event (submitted, failed, lapsed, cancelled) for job_minute.';
+
+-- ---- submitting ----
+
+CREATE FUNCTION aurora.submit_job(queue text DEFAULT 'default', payload jsonb DEFAULT '{}', class text DEFAULT 'normal', kind text DEFAULT NULL,
+                                  delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, unique_key text DEFAULT NULL,
+                                  concurrency_key text DEFAULT NULL, run_after bigint[] DEFAULT NULL, max_attempts int DEFAULT NULL,
+                                  company text DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_submit_job';
+COMMENT ON FUNCTION aurora.submit_job(text, jsonb, text, text, interval, timestamptz, text, text, bigint[], int, text) IS
+    'Submits a job and returns its number. class: interactive, normal, batch. kind: what sort, for takers. delay or run_at: not before then. unique_key: while a job with it is live in the queue and company, that one''s number is returned and nothing submitted. concurrency_key: see set_concurrency(). run_after: jobs of the company that must be done first; when one is cancelled so is this. payload: up to 1 MiB. Errors: 22023 bad argument, no such queue, company or job; 42501; 54000 too large; 55000 the queue is drained; 25006 on a standby.';
+
+CREATE FUNCTION aurora.submit_jobs(queue text, payloads jsonb[], class text DEFAULT 'normal', kind text DEFAULT NULL, delay interval DEFAULT NULL,
+                                   run_at timestamptz DEFAULT NULL, concurrency_key text DEFAULT NULL, run_after bigint[] DEFAULT NULL,
+                                   max_attempts int DEFAULT NULL, company text DEFAULT NULL) RETURNS SETOF bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_submit_jobs';
+COMMENT ON FUNCTION aurora.submit_jobs(text, jsonb[], text, text, interval, timestamptz, text, bigint[], int, text) IS
+    'Submits a job for each payload, 10,000 at most, and returns their numbers in order. Otherwise as submit_job().';
+
+CREATE FUNCTION aurora.require_ended_blockers(ended bigint[], company_id int) RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    wrong record;
+BEGIN
+    SELECT e.job_id, a.state INTO wrong
+        FROM unnest(ended) e(job_id)
+        LEFT JOIN aurora.job_archive a ON a.job_id = e.job_id AND a.company_id = require_ended_blockers.company_id
+        WHERE a.state IS DISTINCT FROM 'done' ORDER BY e.job_id LIMIT 1;
+    IF FOUND THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = CASE WHEN wrong.state IS NULL THEN format('there is no job %s to run after', wrong.job_id)
+                           ELSE format('job %s, which the job is to run after, was %s', wrong.job_id, wrong.state) END,
+            HINT = 'A job runs after jobs of the same company, which are live or done.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.require_ended_blockers(bigint[], int) IS 'Raises 22023 unless all these jobs are in the archive as done.';
+
+CREATE FUNCTION aurora.lock_blockers(run_after bigint[], company_id int) RETURNS bigint[]
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    live bigint[] := '{}';
+    found bigint;
+BEGIN
+    FOR found IN SELECT j.job_id FROM aurora.job j
+                 WHERE j.job_id = ANY (run_after) AND j.company_id = lock_blockers.company_id
+                 ORDER BY j.job_id FOR NO KEY UPDATE LOOP
+        live := live || found;
+    END LOOP;
+    PERFORM aurora.require_ended_blockers(ARRAY(SELECT DISTINCT r FROM unnest(run_after) r WHERE r <> ALL (live)), company_id);
+    UPDATE aurora.job j SET has_dependents = true WHERE j.job_id = ANY (live) AND NOT j.has_dependents;
+    RETURN live;
+END
+$$;
+COMMENT ON FUNCTION aurora.lock_blockers(bigint[], int) IS 'Those of the jobs that are not done yet, locked and marked as having dependents. Errors: 22023 one was cancelled, or there is none.';
+
+CREATE FUNCTION aurora.store_job(queue_id int, company_id int, class text, ready_at timestamptz, max_attempts int, submitted_by text, kind text,
+                                 unique_key text, concurrency_key text, run_after bigint[], payload jsonb) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    blockers bigint[] := '{}';
+    of_class aurora.job_class := class;
+    starts_as aurora.job_state;
+    made bigint;
+BEGIN
+    LOOP
+        SELECT j.job_id INTO made FROM aurora.job j
+            WHERE j.queue_id = store_job.queue_id AND j.company_id = store_job.company_id AND j.unique_key = store_job.unique_key;
+        IF FOUND THEN
+            RETURN made;
+        END IF;
+        IF run_after IS NOT NULL AND blockers = '{}' THEN
+            blockers := aurora.lock_blockers(run_after, store_job.company_id);
+        END IF;
+        starts_as := CASE WHEN blockers <> '{}' THEN 'blocked' WHEN store_job.ready_at > clock_timestamp() THEN 'scheduled' ELSE 'waiting' END;
+        INSERT INTO aurora.job (company_id, queue_id, class, state, position, ready_at, submitted_at, attempt, max_attempts, blockers,
+                                has_dependents, submitted_by, kind, unique_key, concurrency_key, payload)
+            VALUES (store_job.company_id, store_job.queue_id, of_class, starts_as,
+                    CASE WHEN starts_as = 'waiting' THEN aurora.next_job_position(store_job.queue_id, of_class, store_job.company_id) ELSE 0 END,
+                    store_job.ready_at, clock_timestamp(), 0, store_job.max_attempts, cardinality(blockers), false, store_job.submitted_by,
+                    store_job.kind, store_job.unique_key, store_job.concurrency_key, store_job.payload)
+            ON CONFLICT (queue_id, company_id, unique_key) WHERE unique_key IS NOT NULL DO NOTHING
+            RETURNING job_id INTO made;
+        EXIT WHEN made IS NOT NULL;
+    END LOOP;
+    INSERT INTO aurora.job_dependency (company_id, job_id, blocker_id)
+        SELECT store_job.company_id, made, b FROM unnest(blockers) b;
+    IF starts_as = 'scheduled' THEN
+        PERFORM aurora.queue_due(store_job.queue_id, store_job.ready_at);
+    END IF;
+    PERFORM aurora.count_job(store_job.queue_id, of_class, 'submitted');
+    RETURN made;
+END
+$$;
+COMMENT ON FUNCTION aurora.store_job(int, int, text, timestamptz, int, text, text, text, text, bigint[], jsonb) IS
+    'Stores a job with a unique key or others to run after, and returns its number, or that of the live one with the key; submit_job() asks this.';
+
+-- ---- taking ----
+
+CREATE FUNCTION aurora.take_jobs(queue text DEFAULT 'default', max_jobs int DEFAULT 1, taker text DEFAULT NULL, lease interval DEFAULT NULL,
+                                 finished bigint[] DEFAULT NULL, attempts int[] DEFAULT NULL, results jsonb[] DEFAULT NULL,
+                                 company text DEFAULT NULL,
+                                 OUT job_id bigint, OUT attempt int, OUT kind text, OUT payload jsonb, OUT lease_until timestamptz,
+                                 OUT max_attempts int, OUT class text, OUT company_id int, OUT submitted_by text, OUT submitted_at timestamptz)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'aurora_take_jobs';
+COMMENT ON FUNCTION aurora.take_jobs(text, int, text, interval, bigint[], int[], jsonb[], text) IS
+    'Finishes the jobs given, as finish_job() does, and takes up to max_jobs that can run, in one call; it never waits. Each is the caller''s until lease_until, which renew_lease() moves: finish or fail it by job_id and attempt. taker: a name to show, behind the node''s when the caller is one; lease: the queue''s unless given. finished, attempts, results: arrays of the same length, results may be null. Nothing comes from a paused queue or for a drained node. Errors: 42501, 22023 bad argument or no such queue, 25006 on a standby.';
+
+CREATE PROCEDURE aurora.wait_jobs(queue text DEFAULT 'default', timeout interval DEFAULT '30 seconds', company text DEFAULT NULL)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'aurora_wait_jobs';
+COMMENT ON PROCEDURE aurora.wait_jobs(text, interval, text) IS
+    'Returns when take_jobs() may find something, or after the time, of up to 24 hours. It sleeps without a snapshot. Several who wait are all woken. Errors: 25001 in a transaction block, 55000 without the preloaded library, 42501, 22023, 25006 on a standby.';
+
+CREATE FUNCTION aurora.finish_job(job_id bigint, attempt int, result jsonb DEFAULT NULL) RETURNS boolean
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_finish_job';
+COMMENT ON FUNCTION aurora.finish_job(bigint, int, jsonb) IS
+    'Ends a job as done, in the caller''s transaction. True also when this attempt has finished it before. False, with a warning, when the caller no longer has it: the result is kept aside in aurora.refused_results. Errors: 42501, 42704 no such job, 25006 on a standby.';
+
+CREATE FUNCTION aurora.refuse_result(job_id bigint, attempt int, failed boolean, result jsonb, error text) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    known record;
+    reason text;
+BEGIN
+    SELECT j.company_id, j.queue_id, j.state, j.attempt, j.taker INTO known FROM aurora.job j WHERE j.job_id = refuse_result.job_id
+        UNION ALL
+        SELECT a.company_id, a.queue_id, a.state, a.attempt, a.taker FROM aurora.job_archive a WHERE a.job_id = refuse_result.job_id;
+    IF NOT FOUND THEN
+        RAISE undefined_object USING
+            MESSAGE = format('there is no job %s', job_id),
+            HINT = 'It may have ended so long ago that the archive has forgotten it.';
+    END IF;
+    PERFORM aurora.require_taker(known.queue_id, NULL);
+    IF known.state = 'done' AND known.attempt = refuse_result.attempt AND NOT failed THEN
+        RAISE NOTICE 'job % was finished by this attempt before', job_id;
+        RETURN true;
+    END IF;
+    reason := CASE WHEN known.attempt <> refuse_result.attempt THEN format('attempt %s has it, not %s', known.attempt, refuse_result.attempt)
+                   WHEN known.state = 'running' THEN format('%s has it', known.taker)
+                   ELSE format('it is %s', known.state) END;
+    INSERT INTO aurora.job_refused_result (company_id, job_id, attempt, taker, reason, failed, result, error)
+        VALUES (known.company_id, refuse_result.job_id, refuse_result.attempt, aurora.caller(), reason, failed, refuse_result.result, refuse_result.error);
+    RAISE WARNING 'the result of job % is refused: %', job_id, reason
+        USING HINT = 'It is kept in aurora.refused_results. Renew leases before they run out.';
+    RETURN false;
+END
+$$;
+COMMENT ON FUNCTION aurora.refuse_result(bigint, int, boolean, jsonb, text) IS
+    'Keeps aside what a taker brings that no longer has the job; true when it has brought the same before.';
+
+CREATE FUNCTION aurora.renew_lease(job_id bigint, attempt int, lease interval DEFAULT NULL, progress real DEFAULT NULL, note text DEFAULT NULL,
+                                   OUT lease_until timestamptz, OUT state text) RETURNS record
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    held aurora.job;
+BEGIN
+    PERFORM aurora.require_lead();
+    IF NOT renew_lease.progress BETWEEN 0 AND 1 OR NOT lease BETWEEN interval '1 second' AND interval '7 days' OR length(note) > 1000 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'a lease lasts 1 second to 7 days, progress goes from 0 to 1, and a note has up to 1000 characters';
+    END IF;
+    SELECT j.* INTO held FROM aurora.job j WHERE j.job_id = renew_lease.job_id FOR NO KEY UPDATE;
+    IF NOT FOUND OR held.state <> 'running' OR held.attempt IS DISTINCT FROM renew_lease.attempt THEN
+        state := 'lost';
+        RETURN;
+    END IF;
+    PERFORM aurora.require_taker(held.queue_id, held.taker);
+    UPDATE aurora.job j SET
+        lease_until = clock_timestamp() + coalesce(lease, (SELECT q.lease FROM aurora.job_queue q WHERE q.queue_id = held.queue_id)),
+        progress = coalesce(renew_lease.progress, j.progress), note = coalesce(renew_lease.note, j.note)
+        WHERE j.job_id = held.job_id RETURNING j.lease_until INTO renew_lease.lease_until;
+    PERFORM aurora.queue_due(held.queue_id, lease_until);
+    state := CASE WHEN held.cancel_requested_at IS NULL THEN 'running' ELSE 'cancelling' END;
+END
+$$;
+COMMENT ON FUNCTION aurora.renew_lease(bigint, int, interval, real, text) IS
+    'Has a job for longer: for the lease given, or the queue''s, from now on. Notes progress, 0 to 1. state: running; cancelling: stop, and fail the job; lost: the caller no longer has it, and lease_until is null. Errors: 42501, 22023 out of range, 25006 on a standby.';
+
+-- ---- the end of an attempt ----
+
+CREATE FUNCTION aurora.archive_slot() RETURNS int
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce((SELECT r.slot FROM aurora.job_archive_ring r ORDER BY r.filled_from DESC LIMIT 1), 0)
+$$;
+COMMENT ON FUNCTION aurora.archive_slot() IS 'The place in the archive''s ring that is being filled.';
+
+CREATE FUNCTION aurora.end_job(target aurora.job, how aurora.job_state, reason text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    dependent aurora.job;
+BEGIN
+    FOR dependent IN SELECT j.* FROM aurora.job j WHERE j.job_id IN (SELECT d.job_id FROM aurora.job_dependency d WHERE d.blocker_id = target.job_id)
+                     ORDER BY j.job_id FOR UPDATE LOOP
+        PERFORM aurora.end_job(dependent, 'cancelled', format('job %s, which it was to run after, was %s', target.job_id, how));
+    END LOOP;
+    INSERT INTO aurora.job_archive (job_id, company_id, slot, queue_id, class, state, attempt, max_attempts, ready_at, submitted_at,
+                                    started_at, finished_at, submitted_by, kind, taker, error, payload)
+        VALUES (target.job_id, target.company_id, aurora.archive_slot(), target.queue_id, target.class, how, target.attempt,
+                target.max_attempts, target.ready_at, target.submitted_at, target.started_at, clock_timestamp(), target.submitted_by,
+                target.kind, target.taker, coalesce(reason, target.error), target.payload);
+    DELETE FROM aurora.job j WHERE j.job_id = target.job_id;
+    PERFORM aurora.count_job(target.queue_id, target.class, 'cancelled');
+END
+$$;
+COMMENT ON FUNCTION aurora.end_job(aurora.job, aurora.job_state, text) IS 'Moves a live job to the archive as cancelled or discarded, and cancels what was to run after it.';
+
+CREATE FUNCTION aurora.end_attempt(target aurora.job, event text, reason text, retry_in interval, final boolean) RETURNS text
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    wait interval := retry_in;
+    new_state aurora.job_state;
+BEGIN
+    PERFORM aurora.count_job(target.queue_id, target.class, event);
+    IF target.concurrency_key IS NOT NULL THEN
+        PERFORM aurora.leave_concurrency(ARRAY[target.queue_id], ARRAY[target.company_id], ARRAY[target.concurrency_key], 1);
+    END IF;
+    IF target.cancel_requested_at IS NOT NULL THEN
+        PERFORM aurora.end_job(target, 'cancelled', reason);
+        RETURN 'cancelled';
+    END IF;
+    IF wait IS NULL THEN
+        SELECT least(q.retry_delay * (2.0 ^ least(target.attempt - 1, 30)), q.retry_delay_max) * (1 - random() / 2)
+            INTO wait FROM aurora.job_queue q WHERE q.queue_id = target.queue_id;
+    END IF;
+    new_state := CASE WHEN final OR target.attempt >= target.max_attempts THEN 'dead' WHEN wait > interval '0' THEN 'scheduled' ELSE 'waiting' END;
+    UPDATE aurora.job j SET
+        state = new_state, error = reason, lease_until = NULL, progress = NULL,
+        ready_at = CASE WHEN new_state = 'scheduled' THEN clock_timestamp() + wait ELSE clock_timestamp() END,
+        position = CASE WHEN new_state = 'waiting' THEN aurora.next_job_position(j.queue_id, j.class, j.company_id) ELSE 0 END
+        WHERE j.job_id = target.job_id;
+    IF new_state = 'scheduled' THEN
+        PERFORM aurora.queue_due(target.queue_id, clock_timestamp() + wait);
+    END IF;
+    RETURN new_state;
+END
+$$;
+COMMENT ON FUNCTION aurora.end_attempt(aurora.job, text, text, interval, boolean) IS
+    'What becomes of a running job whose attempt failed or whose lease ran out: it waits for the next (retry_in, or the queue''s backoff), is dead, or was to be cancelled. The backoff is retry_delay * 2 ^ (attempts - 1), capped, less a random part of up to a half.';
+
+CREATE FUNCTION aurora.fail_job(job_id bigint, attempt int, error text DEFAULT NULL, retry_in interval DEFAULT NULL, final boolean DEFAULT false)
+    RETURNS text
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    held aurora.job;
+BEGIN
+    PERFORM aurora.require_lead();
+    IF retry_in < interval '0' OR retry_in > interval '30 days' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'a job is retried in 0 to 30 days';
+    END IF;
+    SELECT j.* INTO held FROM aurora.job j WHERE j.job_id = fail_job.job_id FOR UPDATE;
+    IF NOT FOUND OR held.state <> 'running' OR held.attempt IS DISTINCT FROM fail_job.attempt THEN
+        PERFORM aurora.refuse_result(job_id, attempt, true, NULL, left(error, 10000));
+        RETURN 'refused';
+    END IF;
+    PERFORM aurora.require_taker(held.queue_id, held.taker);
+    RETURN aurora.end_attempt(held, 'failed', left(error, 10000), retry_in, coalesce(final, false));
+END
+$$;
+COMMENT ON FUNCTION aurora.fail_job(bigint, int, text, interval, boolean) IS
+    'Ends an attempt as failed and returns what becomes of the job: scheduled or waiting for the next, dead after the last or when final, cancelled when that was asked for, or refused when the caller no longer has it. Errors: 42501, 42704 no such job, 22023 bad retry_in, 25006 on a standby.';
+
+-- ---- what waits for the end of others ----
+
+CREATE FUNCTION aurora.release_dependents(ended bigint[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    dependent aurora.job;
+    new_state aurora.job_state;
+BEGIN
+    PERFORM FROM aurora.job j WHERE j.job_id IN (SELECT d.job_id FROM aurora.job_dependency d WHERE d.blocker_id = ANY (ended))
+        ORDER BY j.job_id FOR NO KEY UPDATE;
+    FOR dependent IN
+        WITH gone AS (DELETE FROM aurora.job_dependency d WHERE d.blocker_id = ANY (ended) RETURNING d.job_id)
+        UPDATE aurora.job j SET blockers = j.blockers - g.n
+            FROM (SELECT gone.job_id, count(*)::int AS n FROM gone GROUP BY gone.job_id) g
+            WHERE j.job_id = g.job_id RETURNING j.* LOOP
+        CONTINUE WHEN dependent.blockers > 0 OR dependent.state <> 'blocked';
+        new_state := CASE WHEN dependent.ready_at > clock_timestamp() THEN 'scheduled' ELSE 'waiting' END;
+        UPDATE aurora.job j SET
+            state = new_state, ready_at = greatest(j.ready_at, clock_timestamp()),
+            position = CASE WHEN new_state = 'waiting' THEN aurora.next_job_position(j.queue_id, j.class, j.company_id) ELSE 0 END
+            WHERE j.job_id = dependent.job_id;
+        IF new_state = 'scheduled' THEN
+            PERFORM aurora.queue_due(dependent.queue_id, dependent.ready_at);
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION aurora.release_dependents(bigint[]) IS 'Lets the jobs run that waited for nothing but these.';
+
+CREATE FUNCTION aurora.enter_concurrency(job_id bigint, queue_id int, company_id int, concurrency_key text) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    found aurora.job_concurrency;
+BEGIN
+    INSERT INTO aurora.job_concurrency (company_id, queue_id, concurrency_key)
+        VALUES (enter_concurrency.company_id, enter_concurrency.queue_id, enter_concurrency.concurrency_key)
+        ON CONFLICT ON CONSTRAINT job_concurrency_pkey DO NOTHING;
+    SELECT c.* INTO found FROM aurora.job_concurrency c
+        WHERE c.queue_id = enter_concurrency.queue_id AND c.company_id = enter_concurrency.company_id
+          AND c.concurrency_key = enter_concurrency.concurrency_key
+        FOR NO KEY UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    ELSIF found.running >= found.at_once THEN
+        UPDATE aurora.job j SET state = 'held' WHERE j.job_id = enter_concurrency.job_id;
+        RETURN false;
+    END IF;
+    UPDATE aurora.job_concurrency c SET running = c.running + 1
+        WHERE c.queue_id = enter_concurrency.queue_id AND c.company_id = enter_concurrency.company_id
+          AND c.concurrency_key = enter_concurrency.concurrency_key;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION aurora.enter_concurrency(bigint, int, int, text) IS
+    'May a job with that key be taken: true, and it is counted; false, and it is held until another ends; null when another session is deciding about the key.';
+
+CREATE FUNCTION aurora.leave_concurrency(queue_ids int[], company_ids int[], concurrency_keys text[], ended int DEFAULT 1) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    left_key record;
+    room int;
+    held aurora.job;
+BEGIN
+    FOR left_key IN SELECT l.queue_id, l.company_id, l.concurrency_key, count(*)::int AS n
+                    FROM unnest(queue_ids, company_ids, concurrency_keys) l(queue_id, company_id, concurrency_key)
+                    GROUP BY 1, 2, 3 ORDER BY 1, 2, l.concurrency_key COLLATE "C" LOOP
+        UPDATE aurora.job_concurrency c SET running = greatest(c.running - left_key.n * ended, 0)
+            WHERE c.queue_id = left_key.queue_id AND c.company_id = left_key.company_id AND c.concurrency_key = left_key.concurrency_key
+            RETURNING c.at_once - c.running INTO room;
+        FOR held IN SELECT j.* FROM aurora.job j
+                    WHERE j.queue_id = left_key.queue_id AND j.company_id = left_key.company_id
+                      AND j.concurrency_key = left_key.concurrency_key AND j.state = 'held'
+                    ORDER BY j.position LIMIT greatest(room, 0) FOR NO KEY UPDATE SKIP LOCKED LOOP
+            UPDATE aurora.job j SET state = 'waiting' WHERE j.job_id = held.job_id;
+            PERFORM aurora.job_arrives(held.queue_id, held.class, held.position);
+        END LOOP;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION aurora.leave_concurrency(int[], int[], text[], int) IS 'Counts down running jobs with these keys, and lets as many wait again as may run now.';
+
+-- ---- what people do with jobs ----
+
+CREATE FUNCTION aurora.job_to_change(job_id bigint) RETURNS aurora.job
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    result aurora.job;
+BEGIN
+    PERFORM aurora.require_lead();
+    SELECT j.* INTO result FROM aurora.job j WHERE j.job_id = job_to_change.job_id FOR UPDATE;
+    IF FOUND AND (aurora.is_operator() OR aurora.may_see(result.company_id, result.submitted_by)) THEN
+        RETURN result;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION aurora.job_to_change(bigint) IS 'The live job, locked, when the caller may change it: its own, a manager''s company''s, any for operators; else null.';
+
+CREATE FUNCTION aurora.ended_job_state(job_id bigint) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    result text;
+BEGIN
+    SELECT a.state INTO result FROM aurora.job_archive a
+        WHERE a.job_id = ended_job_state.job_id AND (aurora.is_operator() OR aurora.may_see(a.company_id, a.submitted_by));
+    IF NOT FOUND THEN
+        RAISE undefined_object USING
+            MESSAGE = format('there is no job %s', job_id),
+            HINT = 'aurora.jobs shows the jobs that the caller may see.';
+    END IF;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION aurora.ended_job_state(bigint) IS 'How a job in the archive ended. Errors: 42704 there is none that the caller may see.';
+
+CREATE FUNCTION aurora.cancel_job(job_id bigint, reason text DEFAULT NULL) RETURNS text
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target aurora.job := aurora.job_to_change(job_id);
+    why text := coalesce(left(reason, 1000), format('cancelled by %s', aurora.caller()));
+    how aurora.job_state := CASE WHEN target.state = 'dead' THEN 'discarded' ELSE 'cancelled' END;
+BEGIN
+    IF target.job_id IS NULL THEN
+        RETURN aurora.ended_job_state(job_id);
+    ELSIF target.state <> 'running' THEN
+        PERFORM aurora.end_job(target, how, why);
+        RETURN how;
+    END IF;
+    UPDATE aurora.job j SET cancel_requested_at = coalesce(j.cancel_requested_at, clock_timestamp()), error = why WHERE j.job_id = target.job_id;
+    PERFORM pg_notify('aurora_cancel', target.job_id::text);
+    RETURN 'cancelling';
+END
+$$;
+COMMENT ON FUNCTION aurora.cancel_job(bigint, text) IS
+    'Cancels a job and those that were to run after it, and returns how it is now: cancelled, discarded when it was dead, or cancelling when it runs: its taker learns it by renew_lease(), and sooner by NOTIFY aurora_cancel. A job that has ended stays as it is. Errors: 42704 no job that the caller may change, 25006 on a standby.';
+
+CREATE FUNCTION aurora.replay_job(job_id bigint) RETURNS text
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    target aurora.job := aurora.job_to_change(job_id);
+BEGIN
+    IF target.job_id IS NULL OR target.state <> 'dead' THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = format('job %s is %s, not dead', job_id, coalesce(target.state::text, aurora.ended_job_state(job_id))),
+            HINT = 'Jobs are dead after their last attempt. Submit another one.';
+    END IF;
+    UPDATE aurora.job j SET
+        state = 'waiting', ready_at = clock_timestamp(), position = aurora.next_job_position(j.queue_id, j.class, j.company_id),
+        max_attempts = j.attempt + (SELECT q.max_attempts FROM aurora.job_queue q WHERE q.queue_id = j.queue_id)
+        WHERE j.job_id = target.job_id;
+    RETURN 'waiting';
+END
+$$;
+COMMENT ON FUNCTION aurora.replay_job(bigint) IS
+    'Has a dead job tried again, as often as its queue says. Attempts are counted on, so that late results of old ones are still told apart. Errors: 55000 it is not dead, 42704 no job that the caller may change, 25006 on a standby.';
+
+CREATE FUNCTION aurora.replay_jobs(queue text, kind text DEFAULT NULL, company text DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    id bigint;
+    of_company int := CASE WHEN company IS NOT NULL THEN aurora.company_for(company) END;
+    replayed bigint := 0;
+BEGIN
+    PERFORM aurora.require_lead();
+    FOR id IN SELECT j.job_id FROM aurora.job j
+              WHERE j.queue_id = aurora.find_queue(queue, company) AND j.state = 'dead' AND (replay_jobs.kind IS NULL OR j.kind = replay_jobs.kind)
+                AND (of_company IS NULL OR j.company_id = of_company)
+                AND (aurora.is_operator() OR aurora.may_see(j.company_id, j.submitted_by)) ORDER BY j.job_id LOOP
+        PERFORM aurora.replay_job(id);
+        replayed := replayed + 1;
+    END LOOP;
+    RETURN replayed;
+END
+$$;
+COMMENT ON FUNCTION aurora.replay_jobs(text, text, text) IS 'Replays all dead jobs of a queue (and kind, and company) that the caller may change, and returns how many.';
+
+-- What happens to jobs by time.
+
+CREATE FUNCTION aurora.settle_queue(queue_id int, max_jobs int DEFAULT 1000) RETURNS timestamptz
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    due aurora.job;
+BEGIN
+    PERFORM aurora.require_lead();
+    FOR due IN SELECT j.* FROM aurora.job j
+               WHERE j.queue_id = settle_queue.queue_id AND j.state = 'scheduled' AND j.ready_at <= clock_timestamp()
+               ORDER BY j.ready_at LIMIT max_jobs FOR NO KEY UPDATE SKIP LOCKED LOOP
+        UPDATE aurora.job j SET state = 'waiting', position = aurora.next_job_position(j.queue_id, j.class, j.company_id)
+            WHERE j.job_id = due.job_id;
+    END LOOP;
+    FOR due IN SELECT j.* FROM aurora.job j
+               WHERE j.queue_id = settle_queue.queue_id AND j.state = 'running' AND j.lease_until <= clock_timestamp()
+               ORDER BY j.job_id LIMIT max_jobs FOR UPDATE SKIP LOCKED LOOP
+        PERFORM aurora.end_attempt(due, 'lapsed', format('the lease of %s ran out', due.taker), interval '0', false);
+    END LOOP;
+    RETURN coalesce(least(
+        (SELECT min(j.ready_at) FROM aurora.job j WHERE j.queue_id = settle_queue.queue_id AND j.state = 'scheduled'),
+        (SELECT min(j.lease_until) FROM aurora.job j WHERE j.queue_id = settle_queue.queue_id AND j.state = 'running')), 'infinity');
+END
+$$;
+COMMENT ON FUNCTION aurora.settle_queue(int, int) IS
+    'Ends the delays and leases of a queue that are over, and returns when the next one is. Takers, waiters and the worker do this.';
+
+CREATE FUNCTION aurora.add_job_counts(queue_id int, class text, submitted bigint, taken bigint, done bigint, failed bigint, lapsed bigint,
+                                      cancelled bigint, wait_ms bigint, run_ms bigint) RETURNS void
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO aurora.job_minute AS m (queue_id, class, minute, submitted, taken, done, failed, lapsed, cancelled, wait_ms, run_ms)
+        VALUES ($1, $2::aurora.job_class, date_trunc('minute', now()), $3, $4, $5, $6, $7, $8, $9, $10)
+        ON CONFLICT ON CONSTRAINT job_minute_pkey DO UPDATE SET
+            submitted = m.submitted + excluded.submitted, taken = m.taken + excluded.taken, done = m.done + excluded.done,
+            failed = m.failed + excluded.failed, lapsed = m.lapsed + excluded.lapsed, cancelled = m.cancelled + excluded.cancelled,
+            wait_ms = m.wait_ms + excluded.wait_ms, run_ms = m.run_ms + excluded.run_ms
+$$;
+COMMENT ON FUNCTION aurora.add_job_counts(int, text, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint) IS 'Adds to the counts of the minute.';
+
+CREATE FUNCTION aurora.rotate_job_archive(at timestamptz DEFAULT now()) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+DECLARE
+    keep interval := make_interval(days => current_setting('aurora.job_retention')::int);
+    filled aurora.job_archive_ring;
+    next_slot int;
+    forgotten bigint;
+BEGIN
+    PERFORM aurora.require_lead();
+    DELETE FROM aurora.job_minute m WHERE m.minute < at - interval '2 days';
+    DELETE FROM aurora.job_refused_result r WHERE r.refused_at < at - keep;
+    DELETE FROM aurora.job_concurrency c WHERE c.running = 0 AND c.at_once = 1;
+    SELECT r.* INTO filled FROM aurora.job_archive_ring r ORDER BY r.filled_from DESC LIMIT 1 FOR UPDATE;
+    IF NOT FOUND THEN
+        INSERT INTO aurora.job_archive_ring (slot, filled_from) VALUES (0, at);
+        RETURN 0;
+    ELSIF filled.filled_from > at - keep / 7 THEN
+        RETURN 0;
+    END IF;
+    next_slot := (filled.slot + 1) % 8;
+    SELECT greatest(c.reltuples, 0) INTO forgotten FROM pg_class c WHERE c.oid = format('aurora.job_archive_%s', next_slot)::regclass;
+    EXECUTE format('TRUNCATE aurora.job_archive_%s', next_slot);
+    INSERT INTO aurora.job_archive_ring AS r (slot, filled_from) VALUES (next_slot, at)
+        ON CONFLICT ON CONSTRAINT job_archive_ring_pkey DO UPDATE SET filled_from = excluded.filled_from;
+    RETURN forgotten;
+END
+$$;
+COMMENT ON FUNCTION aurora.rotate_job_archive(timestamptz) IS
+    'Goes on to the next place in the archive''s ring when a seventh of aurora.job_retention is over, emptying it first, and returns about how many jobs were forgotten. TRUNCATE waits for readers two seconds at most; the next run tries again. Errors: 55P03 readers in the way, 25006 on a standby.';
+
+-- What people see of jobs.
+
+CREATE VIEW aurora.jobs WITH (security_invoker = true) AS
+    SELECT j.job_id, c.name AS company, q.name AS queue, j.class, j.state, j.kind, j.attempt, j.max_attempts, j.submitted_at, j.submitted_by,
+           j.ready_at, j.started_at, j.lease_until, NULL::timestamptz AS finished_at, j.cancel_requested_at, j.taker, j.progress, j.note, j.error,
+           j.payload, NULL::jsonb AS result, j.unique_key, j.concurrency_key, j.blockers
+    FROM aurora.job j LEFT JOIN aurora.company c USING (company_id) LEFT JOIN aurora.job_queue q USING (queue_id)
+    UNION ALL
+    SELECT a.job_id, c.name, q.name, a.class, a.state, a.kind, a.attempt, a.max_attempts, a.submitted_at, a.submitted_by,
+           a.ready_at, a.started_at, NULL, a.finished_at, NULL, a.taker, NULL, NULL, a.error,
+           a.payload, a.result, NULL, NULL, 0
+    FROM aurora.job_archive a LEFT JOIN aurora.company c USING (company_id) LEFT JOIN aurora.job_queue q USING (queue_id);
+COMMENT ON VIEW aurora.jobs IS 'The jobs, live and ended, that the caller may see: its own, managers those of their company.';
+COMMENT ON COLUMN aurora.jobs.job_id IS 'Number of the job.';
+COMMENT ON COLUMN aurora.jobs.company IS 'Whose job it is.';
+COMMENT ON COLUMN aurora.jobs.queue IS 'The queue; null when it has been removed.';
+COMMENT ON COLUMN aurora.jobs.class IS 'How pressing it is.';
+COMMENT ON COLUMN aurora.jobs.state IS 'How it is, or ended.';
+COMMENT ON COLUMN aurora.jobs.kind IS 'What sort of job.';
+COMMENT ON COLUMN aurora.jobs.attempt IS 'How often it has been taken.';
+COMMENT ON COLUMN aurora.jobs.max_attempts IS 'How often it may be.';
+COMMENT ON COLUMN aurora.jobs.submitted_at IS 'When it was submitted.';
+COMMENT ON COLUMN aurora.jobs.submitted_by IS 'Principal, or role, that submitted it.';
+COMMENT ON COLUMN aurora.jobs.ready_at IS 'Since when, or from when on, it can run.';
+COMMENT ON COLUMN aurora.jobs.started_at IS 'When it was taken last.';
+COMMENT ON COLUMN aurora.jobs.lease_until IS 'Until when its taker has it.';
+COMMENT ON COLUMN aurora.jobs.finished_at IS 'When it ended.';
+COMMENT ON COLUMN aurora.jobs.cancel_requested_at IS 'Since when its taker is asked to stop.';
+COMMENT ON COLUMN aurora.jobs.taker IS 'Who has it, or had it last.';
+COMMENT ON COLUMN aurora.jobs.progress IS 'How far it is, from 0 to 1.';
+COMMENT ON COLUMN aurora.jobs.note IS 'What the taker says about its progress.';
+COMMENT ON COLUMN aurora.jobs.error IS 'Why the last attempt failed, or it was cancelled.';
+COMMENT ON COLUMN aurora.jobs.payload IS 'What is to be done.';
+COMMENT ON COLUMN aurora.jobs.result IS 'What came of it.';
+COMMENT ON COLUMN aurora.jobs.unique_key IS 'Only one live job has it.';
+COMMENT ON COLUMN aurora.jobs.concurrency_key IS 'Only so many jobs with it run at once.';
+COMMENT ON COLUMN aurora.jobs.blockers IS 'Jobs that must be done first.';
+
+CREATE VIEW aurora.refused_results WITH (security_invoker = true) AS
+    SELECT r.job_id, c.name AS company, r.attempt, r.refused_at, r.taker, r.reason, r.failed, r.result, r.error
+    FROM aurora.job_refused_result r LEFT JOIN aurora.company c USING (company_id);
+COMMENT ON VIEW aurora.refused_results IS 'Results of takers that no longer had the job.';
+COMMENT ON COLUMN aurora.refused_results.job_id IS 'The job.';
+COMMENT ON COLUMN aurora.refused_results.company IS 'Whose job it is.';
+COMMENT ON COLUMN aurora.refused_results.attempt IS 'The attempt that the taker had.';
+COMMENT ON COLUMN aurora.refused_results.refused_at IS 'When it came.';
+COMMENT ON COLUMN aurora.refused_results.taker IS 'The role that brought it.';
+COMMENT ON COLUMN aurora.refused_results.reason IS 'Why it was refused.';
+COMMENT ON COLUMN aurora.refused_results.failed IS 'Did the taker say that it failed.';
+COMMENT ON COLUMN aurora.refused_results.result IS 'What came of it.';
+COMMENT ON COLUMN aurora.refused_results.error IS 'Why it failed.';
+
+-- ---- depths ----
+
+CREATE FUNCTION aurora.lane_rate(queue_id int, class aurora.job_class) RETURNS double precision
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT sum(m.taken) / greatest(extract(epoch FROM now() - greatest(min(m.minute), now() - interval '5 minutes')), 1)
+    FROM aurora.job_minute m
+    WHERE m.queue_id = $1 AND m.class = $2 AND m.minute > now() - interval '5 minutes' AND m.taken > 0
+$$;
+COMMENT ON FUNCTION aurora.lane_rate(int, aurora.job_class) IS 'Jobs of a queue and class taken in a second, over the last five minutes; null when none was.';
+
+CREATE FUNCTION aurora.queue_depths(OUT queue_id int, OUT class aurora.job_class, OUT waiting bigint, OUT running bigint, OUT scheduled bigint,
+                                    OUT blocked bigint, OUT held bigint, OUT dead bigint, OUT oldest_ready_at timestamptz) RETURNS SETOF record
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT q.queue_id, k.class, count(*) FILTER (WHERE j.state = 'waiting'), count(*) FILTER (WHERE j.state = 'running'),
+           count(*) FILTER (WHERE j.state = 'scheduled'), count(*) FILTER (WHERE j.state = 'blocked'),
+           count(*) FILTER (WHERE j.state = 'held'), count(*) FILTER (WHERE j.state = 'dead'),
+           min(j.ready_at) FILTER (WHERE j.state = 'waiting')
+    FROM aurora.job_queue q CROSS JOIN unnest(enum_range(NULL::aurora.job_class)) k(class)
+    LEFT JOIN aurora.job j ON j.queue_id = q.queue_id AND j.class = k.class
+    WHERE q.company_id IS NULL OR aurora.is_member(q.company_id) OR aurora.is_operator()
+    GROUP BY q.queue_id, k.class
+$$;
+COMMENT ON FUNCTION aurora.queue_depths() IS 'How many jobs of each state the queues have that the caller may use, of all companies together.';
+
+CREATE VIEW aurora.queue WITH (security_invoker = true) AS
+    SELECT q.name AS queue, c.name AS company, d.class, d.waiting, d.running, d.scheduled, d.blocked, d.held, d.dead,
+           now() - d.oldest_ready_at AS oldest,
+           round((r.rate * 60)::numeric, 1) AS taken_per_minute,
+           CASE WHEN d.waiting = 0 THEN interval '0' ELSE make_interval(secs => d.waiting / r.rate) END AS eta,
+           q.paused_at IS NOT NULL AS paused, q.drained_at IS NOT NULL AS drained
+    FROM aurora.queue_depths() d JOIN aurora.job_queue q USING (queue_id) LEFT JOIN aurora.company c USING (company_id)
+    CROSS JOIN LATERAL (SELECT aurora.lane_rate(d.queue_id, d.class) AS rate) r
+    ORDER BY q.name, c.name, d.class;
+COMMENT ON VIEW aurora.queue IS 'How long the queues are, by class.';
+COMMENT ON COLUMN aurora.queue.queue IS 'The queue.';
+COMMENT ON COLUMN aurora.queue.company IS 'The company that alone uses it; null when it is shared.';
+COMMENT ON COLUMN aurora.queue.class IS 'The class.';
+COMMENT ON COLUMN aurora.queue.waiting IS 'Jobs that can be taken.';
+COMMENT ON COLUMN aurora.queue.running IS 'Jobs under a lease.';
+COMMENT ON COLUMN aurora.queue.scheduled IS 'Jobs that wait for their time.';
+COMMENT ON COLUMN aurora.queue.blocked IS 'Jobs that run after others.';
+COMMENT ON COLUMN aurora.queue.held IS 'Jobs that wait for others with their concurrency key.';
+COMMENT ON COLUMN aurora.queue.dead IS 'Jobs that failed for the last time; replay_jobs() has them tried again.';
+COMMENT ON COLUMN aurora.queue.oldest IS 'For how long the one that has waited longest could have run.';
+COMMENT ON COLUMN aurora.queue.taken_per_minute IS 'Jobs taken in a minute, over the last five; null when none was.';
+COMMENT ON COLUMN aurora.queue.eta IS 'When a job that is submitted now would start, at that rate; null when none was taken lately.';
+COMMENT ON COLUMN aurora.queue.paused IS 'Is nothing taken from it.';
+COMMENT ON COLUMN aurora.queue.drained IS 'Does it accept no jobs.';
+
+CREATE FUNCTION aurora.job_position(job_id bigint, OUT ahead bigint, OUT eta interval) RETURNS record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    target aurora.job;
+BEGIN
+    SELECT j.* INTO target FROM aurora.job j
+        WHERE j.job_id = job_position.job_id AND (aurora.is_operator() OR aurora.may_see(j.company_id, j.submitted_by));
+    IF NOT FOUND THEN
+        PERFORM aurora.ended_job_state(job_id);
+        RETURN;
+    ELSIF target.state <> 'waiting' THEN
+        RETURN;
+    END IF;
+    SELECT count(*) INTO ahead FROM aurora.job j
+        WHERE j.queue_id = target.queue_id AND j.class = target.class AND j.state = 'waiting'
+          AND (j.position, j.job_id) < (target.position, target.job_id);
+    eta := make_interval(secs => (ahead + 1) / aurora.lane_rate(target.queue_id, target.class));
+END
+$$;
+COMMENT ON FUNCTION aurora.job_position(bigint) IS
+    'How many jobs of its queue and class are taken before a waiting one, and when it starts at the rate of the last five minutes; nulls for a job that does not wait. Errors: 42704 no job that the caller may see.';
+
+CREATE FUNCTION aurora.health_jobs() RETURNS SETOF aurora.component_health
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'jobs', (CASE WHEN s.overdue > 0 OR s.dead > 0 THEN 'degraded' ELSE 'up' END)::aurora.health_state,
+           nullif(concat_ws(', ', CASE WHEN s.overdue > 0 THEN format('%s leases ran out and nobody sees to it', s.overdue) END,
+                            CASE WHEN s.dead > 0 THEN format('%s jobs are dead: see aurora.jobs', s.dead) END), '')
+    FROM (SELECT count(*) FILTER (WHERE j.state = 'running' AND j.lease_until < now() - interval '30 seconds') AS overdue,
+                 count(*) FILTER (WHERE j.state = 'dead') AS dead FROM aurora.job j WHERE j.state IN ('running', 'dead')) s
+    WHERE EXISTS (SELECT FROM aurora.job_queue)
+$$;
+COMMENT ON FUNCTION aurora.health_jobs() IS 'How the job queue is, where there is one; health() asks.';
+
+-- Who may what with jobs: the functions check it themselves.
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['job', 'job_archive'] LOOP
+        EXECUTE format('ALTER TABLE aurora.%I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format('CREATE POLICY %I ON aurora.%I USING (aurora.administers_all() OR company_id = ANY (aurora.company_ids())
+                        AND aurora.may_see(company_id, submitted_by))', name || '_owner', name);
+        EXECUTE format('COMMENT ON POLICY %I ON aurora.%I IS %L', name || '_owner', name,
+                       'A caller sees the jobs that it submitted, managers those of their company.');
+    END LOOP;
+END
+$$;
+ALTER TABLE aurora.job_refused_result ENABLE ROW LEVEL SECURITY;
+CREATE POLICY job_refused_result_managed ON aurora.job_refused_result
+    USING (aurora.administers_all() OR aurora.may_manage(company_id));
+COMMENT ON POLICY job_refused_result_managed ON aurora.job_refused_result IS 'Administrators see all, and who manages a company its own.';
+ALTER TABLE aurora.job_queue ENABLE ROW LEVEL SECURITY;
+CREATE POLICY job_queue_everyone ON aurora.job_queue USING (true);
+COMMENT ON POLICY job_queue_everyone ON aurora.job_queue IS 'Who may read the table sees all of it; it has no more than names and settings.';
+ALTER TABLE aurora.job_minute ENABLE ROW LEVEL SECURITY;
+CREATE POLICY job_minute_everyone ON aurora.job_minute USING (true);
+COMMENT ON POLICY job_minute_everyone ON aurora.job_minute IS 'Who may read the table sees all of it.';
+
+REVOKE ALL ON ALL ROUTINES IN SCHEMA aurora FROM PUBLIC;
+GRANT SELECT ON aurora.job, aurora.job_archive, aurora.jobs, aurora.job_refused_result, aurora.refused_results
+    TO aurora_admin, aurora_user, aurora_agent, aurora_gateway;
+GRANT SELECT ON aurora.job_queue, aurora.queue TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
+GRANT SELECT ON aurora.company TO aurora_node, aurora_monitor;
+GRANT SELECT ON aurora.job_minute TO aurora_admin, aurora_operator, aurora_monitor;
+GRANT EXECUTE ON FUNCTION aurora.find_queue, aurora.is_operator, aurora.queue_depths, aurora.lane_rate
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.administers_all, aurora.is_member, aurora.caller, aurora.whoami TO aurora_node, aurora_monitor;
+GRANT EXECUTE ON FUNCTION aurora.submit_job, aurora.submit_jobs, aurora.cancel_job, aurora.replay_job, aurora.replay_jobs, aurora.job_position
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.take_jobs, aurora.finish_job, aurora.fail_job, aurora.renew_lease
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_gateway;
+GRANT EXECUTE ON PROCEDURE aurora.wait_jobs TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.add_queue, aurora.set_queue, aurora.pause_queue, aurora.drain_queue, aurora.remove_queue, aurora.set_concurrency
+    TO aurora_admin, aurora_operator, aurora_user, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.settle_queue, aurora.rotate_job_archive TO aurora_admin, aurora_operator;
+GRANT EXECUTE ON FUNCTION aurora.health_jobs, aurora.job_class_labels, aurora.job_state_labels
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;

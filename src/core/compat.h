@@ -33,6 +33,24 @@
 #define AURORA_PROC_NUMBER (MyProc->pgprocno)
 #endif
 
+/* Inserts the index entries of a new row version; needs executor/executor.h. */
+#if PG_VERSION_NUM >= 160000
+#define AURORA_INSERT_INDEX_ENTRIES(target, slot, state) \
+	ExecInsertIndexTuples((target), (slot), (state), false, false, NULL, NIL, false)
+#else
+#define AURORA_INSERT_INDEX_ENTRIES(target, slot, state) \
+	ExecInsertIndexTuples((target), (slot), (state), false, false, NULL, NIL)
+#endif
+
+/* What table_tuple_update() says of indexes; needs access/tableam.h. */
+#if PG_VERSION_NUM >= 160000
+#define AURORA_UPDATED_INDEXES TU_UpdateIndexes
+#define AURORA_UPDATES_INDEXES(updated) ((updated) != TU_None)
+#else
+#define AURORA_UPDATED_INDEXES bool
+#define AURORA_UPDATES_INDEXES(updated) (updated)
+#endif
+
 /* A lexer of JSON text in the database's encoding; needs common/jsonapi.h and mb/pg_wchar.h. */
 #if PG_VERSION_NUM >= 170000
 #define AURORA_JSON_LEXER(text, length) \

@@ -35,6 +35,9 @@ extern void aurora_memory_init(void);
 /* Asks for shared memory, zeroed, with as many locks in a tranche of the same name. */
 extern void aurora_memory_add(const char *name, Size size, int locks, void (*set_up)(void *memory));
 
+/* Asks for shared memory that a part takes by itself when it is set up, such as hash tables. */
+extern void aurora_memory_reserve(Size size);
+
 /* ---- bell.c ---- */
 
 /*

@@ -21,6 +21,7 @@ typedef struct Piece
 
 static Piece pieces[MAX_PIECES];
 static int piece_count = 0;
+static Size reserved = 0;
 static shmem_request_hook_type previous_request_hook = NULL;
 static shmem_startup_hook_type previous_startup_hook = NULL;
 
@@ -32,11 +33,18 @@ aurora_memory_add(const char *name, Size size, int locks, void (*set_up)(void *m
 	pieces[piece_count++] = (Piece) {.name = name, .size = size, .locks = locks, .set_up = set_up};
 }
 
+void
+aurora_memory_reserve(Size size)
+{
+	reserved = add_size(reserved, size);
+}
+
 static void
 request_pieces(void)
 {
 	if (previous_request_hook)
 		previous_request_hook();
+	RequestAddinShmemSpace(reserved);
 	for (int i = 0; i < piece_count; i++)
 	{
 		RequestAddinShmemSpace(pieces[i].size);
