@@ -116,25 +116,23 @@ require_right(Finishing *finishing, int32 queue_id)
 static void
 archive_job(Finishing *finishing, Jsonb *result)
 {
-	TupleTableSlot *from = finishing->jobs.slot;
-	TupleTableSlot *to = finishing->archive.slot;
+	TupleTableSlot *job = finishing->jobs.slot;
+	Datum values[ARCHIVE_COLUMNS];
+	bool nulls[ARCHIVE_COLUMNS] = {false};
 
 	for (int i = 0; i < ARCHIVE_COLUMNS; i++)
 		if (source[i] >= 0)
 		{
-			to->tts_values[i] = from->tts_values[source[i]];
-			to->tts_isnull[i] = from->tts_isnull[source[i]];
+			values[i] = job->tts_values[source[i]];
+			nulls[i] = job->tts_isnull[source[i]];
 		}
-	to->tts_values[ARCHIVE_SLOT] = Int32GetDatum(finishing->archive_slot);
-	to->tts_isnull[ARCHIVE_SLOT] = false;
-	to->tts_values[ARCHIVE_STATE] = ObjectIdGetDatum(finishing->done);
-	to->tts_isnull[ARCHIVE_STATE] = false;
-	to->tts_values[ARCHIVE_FINISHED_AT] = TimestampTzGetDatum(finishing->now);
-	to->tts_isnull[ARCHIVE_FINISHED_AT] = false;
-	to->tts_isnull[ARCHIVE_ERROR] = true;
-	to->tts_values[ARCHIVE_RESULT] = result ? JsonbPGetDatum(result) : (Datum) 0;
-	to->tts_isnull[ARCHIVE_RESULT] = result == NULL;
-	aurora_job_table_insert(&finishing->archive);
+	values[ARCHIVE_SLOT] = Int32GetDatum(finishing->archive_slot);
+	values[ARCHIVE_STATE] = ObjectIdGetDatum(finishing->done);
+	values[ARCHIVE_FINISHED_AT] = TimestampTzGetDatum(finishing->now);
+	nulls[ARCHIVE_ERROR] = true;
+	values[ARCHIVE_RESULT] = result ? JsonbPGetDatum(result) : (Datum) 0;
+	nulls[ARCHIVE_RESULT] = result == NULL;
+	aurora_job_table_insert(&finishing->archive, values, nulls);
 }
 
 /*

@@ -183,8 +183,7 @@ typedef struct AuroraJobTable
 extern void aurora_job_table_open(AuroraJobTable *table, const char *name);
 extern void aurora_job_table_close(AuroraJobTable *table);
 
-/* Inserts the row that the slot's values and nulls give; the slot is then ready for another. */
-extern void aurora_job_table_insert(AuroraJobTable *table);
+extern void aurora_job_table_insert(AuroraJobTable *table, const Datum *values, const bool *nulls);
 
 /* Locks the live job and has it in the slot; false when there is none. */
 extern bool aurora_job_lock(AuroraJobTable *table, int64 job_id);

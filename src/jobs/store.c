@@ -53,9 +53,17 @@ insert_index_entries(AuroraJobTable *table)
 	ResetPerTupleExprContext(table->state);
 }
 
+/*
+ * The slot is filled anew for each row: index entries are formed from the stored tuple, and leave
+ * pointers into it behind.
+ */
 void
-aurora_job_table_insert(AuroraJobTable *table)
+aurora_job_table_insert(AuroraJobTable *table, const Datum *values, const bool *nulls)
 {
+	int columns = RelationGetDescr(table->relation)->natts;
+
+	memcpy(table->slot->tts_values, values, columns * sizeof(Datum));
+	memcpy(table->slot->tts_isnull, nulls, columns * sizeof(bool));
 	ExecStoreVirtualTuple(table->slot);
 	table->slot->tts_tableOid = RelationGetRelid(table->relation);
 	table_tuple_insert(table->relation, table->slot, GetCurrentCommandId(true), 0, NULL);

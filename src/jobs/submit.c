@@ -197,36 +197,36 @@ check_payload(Jsonb *payload)
 /* ---- writing ---- */
 
 static void
-set_text(TupleTableSlot *slot, AuroraJobColumn column, const char *value)
+set_text(Datum *values, bool *nulls, AuroraJobColumn column, const char *value)
 {
-	slot->tts_isnull[column] = value == NULL;
+	nulls[column] = value == NULL;
 	if (value)
-		slot->tts_values[column] = CStringGetTextDatum(value);
+		values[column] = CStringGetTextDatum(value);
 }
 
 /*
- * The row of the job but for its number, place and payload. The keys' texts are made once for all.
+ * The row of the job but for its number, place and payload.
  */
 static void
-fill_row(TupleTableSlot *slot, const Submission *submission)
+fill_row(Datum *values, bool *nulls, const Submission *submission)
 {
-	memset(slot->tts_isnull, true, AURORA_JOB_COLUMNS * sizeof(bool));
+	memset(nulls, true, AURORA_JOB_COLUMNS * sizeof(bool));
 	for (int i = AURORA_JOB_ID; i <= AURORA_JOB_HAS_DEPENDENTS; i++)
-		slot->tts_isnull[i] = false;
-	slot->tts_values[AURORA_JOB_COMPANY_ID] = Int32GetDatum(submission->company_id);
-	slot->tts_values[AURORA_JOB_QUEUE_ID] = Int32GetDatum(submission->queue->queue_id);
-	slot->tts_values[AURORA_JOB_CLASS] = ObjectIdGetDatum(aurora_job_class_oid(submission->class));
-	slot->tts_values[AURORA_JOB_STATE] = ObjectIdGetDatum(aurora_job_state_oid(submission->state));
-	slot->tts_values[AURORA_JOB_READY_AT] = TimestampTzGetDatum(submission->ready_at);
-	slot->tts_values[AURORA_JOB_SUBMITTED_AT] = TimestampTzGetDatum(submission->now);
-	slot->tts_values[AURORA_JOB_ATTEMPT] = Int32GetDatum(0);
-	slot->tts_values[AURORA_JOB_MAX_ATTEMPTS] = Int32GetDatum(submission->max_attempts);
-	slot->tts_values[AURORA_JOB_BLOCKERS] = Int32GetDatum(0);
-	slot->tts_values[AURORA_JOB_HAS_DEPENDENTS] = BoolGetDatum(false);
-	set_text(slot, AURORA_JOB_SUBMITTED_BY, submission->submitted_by);
-	set_text(slot, AURORA_JOB_KIND, submission->kind);
-	set_text(slot, AURORA_JOB_CONCURRENCY_KEY, submission->concurrency_key);
-	slot->tts_isnull[AURORA_JOB_PAYLOAD] = false;
+		nulls[i] = false;
+	values[AURORA_JOB_COMPANY_ID] = Int32GetDatum(submission->company_id);
+	values[AURORA_JOB_QUEUE_ID] = Int32GetDatum(submission->queue->queue_id);
+	values[AURORA_JOB_CLASS] = ObjectIdGetDatum(aurora_job_class_oid(submission->class));
+	values[AURORA_JOB_STATE] = ObjectIdGetDatum(aurora_job_state_oid(submission->state));
+	values[AURORA_JOB_READY_AT] = TimestampTzGetDatum(submission->ready_at);
+	values[AURORA_JOB_SUBMITTED_AT] = TimestampTzGetDatum(submission->now);
+	values[AURORA_JOB_ATTEMPT] = Int32GetDatum(0);
+	values[AURORA_JOB_MAX_ATTEMPTS] = Int32GetDatum(submission->max_attempts);
+	values[AURORA_JOB_BLOCKERS] = Int32GetDatum(0);
+	values[AURORA_JOB_HAS_DEPENDENTS] = BoolGetDatum(false);
+	set_text(values, nulls, AURORA_JOB_SUBMITTED_BY, submission->submitted_by);
+	set_text(values, nulls, AURORA_JOB_KIND, submission->kind);
+	set_text(values, nulls, AURORA_JOB_CONCURRENCY_KEY, submission->concurrency_key);
+	nulls[AURORA_JOB_PAYLOAD] = false;
 }
 
 static void
@@ -237,21 +237,23 @@ write_directly(const Submission *submission, Datum *payloads, int count, int64 *
 	bool waits = submission->state == AURORA_JOB_WAITING;
 	AuroraJobCounts counts = {.submitted = count};
 	int64 position = 0;
+	Datum values[AURORA_JOB_COLUMNS];
+	bool nulls[AURORA_JOB_COLUMNS];
 	AuroraJobTable table;
 
 	if (waits)
 		position =
 			aurora_lane_next_position(queue_id, submission->class, submission->company_id, count);
 	aurora_job_table_open(&table, "job");
-	fill_row(table.slot, submission);
+	fill_row(values, nulls, submission);
 	for (int i = 0; i < count; i++)
 	{
 		job_ids[i] = nextval_internal(sequence, false);
-		table.slot->tts_values[AURORA_JOB_ID] = Int64GetDatum(job_ids[i]);
-		table.slot->tts_values[AURORA_JOB_POSITION] =
+		values[AURORA_JOB_ID] = Int64GetDatum(job_ids[i]);
+		values[AURORA_JOB_POSITION] =
 			Int64GetDatum(waits ? position + (int64) i * AURORA_POSITION_STEP : 0);
-		table.slot->tts_values[AURORA_JOB_PAYLOAD] = payloads[i];
-		aurora_job_table_insert(&table);
+		values[AURORA_JOB_PAYLOAD] = payloads[i];
+		aurora_job_table_insert(&table, values, nulls);
 	}
 	aurora_job_table_close(&table);
 	if (waits)

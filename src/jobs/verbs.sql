@@ -58,12 +58,12 @@ CREATE FUNCTION aurora.lock_blockers(run_after bigint[], company_id int) RETURNS
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     live bigint[] := '{}';
-    found bigint;
+    blocker bigint;
 BEGIN
-    FOR found IN SELECT j.job_id FROM aurora.job j
+    FOR blocker IN SELECT j.job_id FROM aurora.job j
                  WHERE j.job_id = ANY (run_after) AND j.company_id = lock_blockers.company_id
                  ORDER BY j.job_id FOR NO KEY UPDATE LOOP
-        live := live || found;
+        live := live || blocker;
     END LOOP;
     PERFORM aurora.require_ended_blockers(ARRAY(SELECT DISTINCT r FROM unnest(run_after) r WHERE r <> ALL (live)), company_id);
     UPDATE aurora.job j SET has_dependents = true WHERE j.job_id = ANY (live) AND NOT j.has_dependents;
@@ -313,18 +313,18 @@ CREATE FUNCTION aurora.enter_concurrency(job_id bigint, queue_id int, company_id
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
-    found aurora.job_concurrency;
+    current aurora.job_concurrency;
 BEGIN
     INSERT INTO aurora.job_concurrency (company_id, queue_id, concurrency_key)
         VALUES (enter_concurrency.company_id, enter_concurrency.queue_id, enter_concurrency.concurrency_key)
         ON CONFLICT ON CONSTRAINT job_concurrency_pkey DO NOTHING;
-    SELECT c.* INTO found FROM aurora.job_concurrency c
+    SELECT c.* INTO current FROM aurora.job_concurrency c
         WHERE c.queue_id = enter_concurrency.queue_id AND c.company_id = enter_concurrency.company_id
           AND c.concurrency_key = enter_concurrency.concurrency_key
         FOR NO KEY UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN NULL;
-    ELSIF found.running >= found.at_once THEN
+    ELSIF current.running >= current.at_once THEN
         UPDATE aurora.job j SET state = 'held' WHERE j.job_id = enter_concurrency.job_id;
         RETURN false;
     END IF;
