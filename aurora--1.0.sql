@@ -5974,16 +5974,21 @@ CREATE FUNCTION aurora.enter_concurrency(job_id bigint, queue_id int, company_id
 DECLARE
     current aurora.job_concurrency;
 BEGIN
-    INSERT INTO aurora.job_concurrency (company_id, queue_id, concurrency_key)
-        VALUES (enter_concurrency.company_id, enter_concurrency.queue_id, enter_concurrency.concurrency_key)
-        ON CONFLICT ON CONSTRAINT job_concurrency_pkey DO NOTHING;
-    SELECT c.* INTO current FROM aurora.job_concurrency c
-        WHERE c.queue_id = enter_concurrency.queue_id AND c.company_id = enter_concurrency.company_id
-          AND c.concurrency_key = enter_concurrency.concurrency_key
-        FOR NO KEY UPDATE SKIP LOCKED;
-    IF NOT FOUND THEN
-        RETURN NULL;
-    ELSIF current.running >= current.at_once THEN
+    -- Nothing here waits for another session: two that claim several jobs would wait for one another.
+    FOR attempt IN 1..2 LOOP
+        SELECT c.* INTO current FROM aurora.job_concurrency c
+            WHERE c.queue_id = enter_concurrency.queue_id AND c.company_id = enter_concurrency.company_id
+              AND c.concurrency_key = enter_concurrency.concurrency_key
+            FOR NO KEY UPDATE SKIP LOCKED;
+        EXIT WHEN FOUND;
+        IF attempt = 2 OR NOT pg_try_advisory_xact_lock(hashtextextended(format('aurora %s %s %s', queue_id, company_id, concurrency_key), 0)) THEN
+            RETURN NULL;
+        END IF;
+        INSERT INTO aurora.job_concurrency (company_id, queue_id, concurrency_key)
+            VALUES (enter_concurrency.company_id, enter_concurrency.queue_id, enter_concurrency.concurrency_key)
+            ON CONFLICT ON CONSTRAINT job_concurrency_pkey DO NOTHING;
+    END LOOP;
+    IF current.running >= current.at_once THEN
         UPDATE aurora.job j SET state = 'held' WHERE j.job_id = enter_concurrency.job_id;
         RETURN false;
     END IF;
@@ -6132,7 +6137,7 @@ BEGIN
     END LOOP;
     FOR due IN SELECT j.* FROM aurora.job j
                WHERE j.queue_id = settle_queue.queue_id AND j.state = 'running' AND j.lease_until <= clock_timestamp()
-               ORDER BY j.job_id LIMIT max_jobs FOR UPDATE SKIP LOCKED LOOP
+               ORDER BY j.company_id, j.concurrency_key, j.job_id LIMIT max_jobs FOR UPDATE SKIP LOCKED LOOP
         PERFORM aurora.end_attempt(due, 'lapsed', format('the lease of %s ran out', due.taker), interval '0', false);
     END LOOP;
     RETURN coalesce(least(

@@ -57,6 +57,9 @@ typedef struct AuroraQueue
  */
 extern AuroraQueue *aurora_queue_find(text *name, text *company, Snapshot snapshot);
 
+/* The same on the lead, where the queue "default" is made when it is first needed. */
+extern AuroraQueue *aurora_queue_need(text *name, text *company, Snapshot snapshot);
+
 /* NULL when there is none of that number. */
 extern AuroraQueue *aurora_queue_get(int32 queue_id, Snapshot snapshot);
 
@@ -230,7 +233,7 @@ extern int aurora_jobs_finish(AuroraJobResult *results, int count);
 
 /* ---- wait.c ---- */
 
-/* Is there a waiting job, perhaps one that another session is taking. */
+/* Is there a waiting job that no other session is taking. */
 extern bool aurora_queue_has_waiting(int32 queue_id);
 
 /* ---- settle.c ---- */

@@ -161,7 +161,7 @@ read_arguments(Submission *submission, FunctionCallInfo fcinfo, const Arguments 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("a job's queue may not be null")));
-	submission->queue = aurora_queue_find(PG_GETARG_TEXT_PP(0), company, GetActiveSnapshot());
+	submission->queue = aurora_queue_need(PG_GETARG_TEXT_PP(0), company, GetActiveSnapshot());
 	find_submitter(submission, company, GetActiveSnapshot());
 	if (submission->queue->is_drained)
 		ereport(ERROR,
@@ -256,6 +256,7 @@ write_directly(const Submission *submission, Datum *payloads, int count, int64 *
 		aurora_job_table_insert(&table, values, nulls);
 	}
 	aurora_job_table_close(&table);
+	CommandCounterIncrement();
 	if (waits)
 		aurora_lane_arrive(queue_id, submission->class, position);
 	else

@@ -355,7 +355,7 @@ aurora_take_jobs(PG_FUNCTION_ARGS)
 	if (max_jobs < 0 || max_jobs > AURORA_JOBS_AT_ONCE)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("0 to %d jobs are taken at once", AURORA_JOBS_AT_ONCE)));
-	taking.queue = aurora_queue_find(PG_GETARG_TEXT_PP(0),
+	taking.queue = aurora_queue_need(PG_GETARG_TEXT_PP(0),
 									 PG_ARGISNULL(7) ? NULL : PG_GETARG_TEXT_PP(7), snapshot);
 	aurora_queue_require_taker(taking.queue, snapshot);
 	node = aurora_queue_node(snapshot, &is_drained);
@@ -372,5 +372,6 @@ aurora_take_jobs(PG_FUNCTION_ARGS)
 	aurora_job_table_open(&taking.jobs, "job");
 	(void) claim_jobs(&taking, max_jobs);
 	aurora_job_table_close(&taking.jobs);
+	CommandCounterIncrement(); /* the same statement may go on to finish them */
 	return (Datum) 0;
 }
