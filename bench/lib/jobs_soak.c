@@ -1,8 +1,9 @@
 /*
  * The submitter and the takers of bench/soak_jobs, which live with a server that is killed now and
  * then, and kill themselves. Every job has a number in its payload.
- *   jobs_soak STATEMENTS QUEUE submit JOBS           submits numbers 1 to JOBS, each once, and ends
- *   jobs_soak STATEMENTS QUEUE take SEED STOP_FILE   takes jobs until that file is there
+ *   jobs_soak STATEMENTS QUEUE submit JOBS STOP_FILE   submits numbers 1 to JOBS, each once
+ *   jobs_soak STATEMENTS QUEUE take SEED STOP_FILE     takes jobs
+ * Both end when the stop file is there.
  */
 #include "jobs_common.h"
 
@@ -27,6 +28,13 @@
 #define FAIL_EVERY 50
 
 static PGconn *connection;
+static const char *stop_file;
+
+static bool
+is_stopped(void)
+{
+	return access(stop_file, F_OK) == 0;
+}
 
 static void
 connect_until_there(const char *const *names)
@@ -44,6 +52,8 @@ connect_until_there(const char *const *names)
 			return;
 		if (PQstatus(connection) == CONNECTION_OK)
 			die("%s", PQerrorMessage(connection));
+		if (is_stopped())
+			exit(0);
 		pause_ms(50);
 	}
 }
@@ -119,7 +129,7 @@ submit_batch(Text *payloads, Text *numbers, long long first, int count)
 static void
 hold_back(long long submitted)
 {
-	for (;;)
+	while (!is_stopped())
 	{
 		long long finished = ask("soak_finished", 0, NULL);
 
@@ -139,7 +149,7 @@ submit_all(long long jobs)
 	Text numbers = {0, 0, NULL};
 
 	connect_until_there(submit_statements);
-	for (long long first = 1; first <= jobs; first += SUBMIT_BATCH)
+	for (long long first = 1; first <= jobs && !is_stopped(); first += SUBMIT_BATCH)
 	{
 		long long left = jobs - first + 1;
 
@@ -251,24 +261,28 @@ spend_time(const Batch *held)
 }
 
 static void
-take_until(const char *stop_file)
+take_all(void)
 {
 	static Batch held;
 	Text jobs = {0, 0, NULL};
 	Text attempts = {0, 0, NULL};
 
 	connect_until_there(take_statements);
-	while (held.count > 0 || access(stop_file, F_OK) != 0)
+	while (held.count > 0 || !is_stopped())
 	{
 		PGresult *taken = take(&held, &jobs, &attempts);
 
 		if (taken == NULL)
-			need_lost_connection("soak_take");
-		else
-			batch_read(&held, taken);
-		if (taken == NULL || !fail_some(&held, taken) || !spend_time(&held))
 		{
-			need_lost_connection("taker");
+			/* What is held may have been completed by then; doing it again does no harm. */
+			need_lost_connection("soak_take");
+			connect_until_there(take_statements);
+			continue;
+		}
+		batch_read(&held, taken);
+		if (!fail_some(&held, taken) || !spend_time(&held))
+		{
+			need_lost_connection("soak_fail or wait");
 			connect_until_there(take_statements);
 			held.count = 0;
 		}
@@ -279,15 +293,16 @@ take_until(const char *stop_file)
 int
 main(int count, char **arguments)
 {
-	if (count < 5)
-		die("usage: jobs_soak STATEMENTS QUEUE submit JOBS | take SEED STOP_FILE");
+	if (count != 6)
+		die("usage: jobs_soak STATEMENTS QUEUE submit JOBS STOP_FILE | take SEED STOP_FILE");
+	stop_file = arguments[5];
 	statements_read(arguments[1], arguments[2]);
 	if (strcmp(arguments[3], "submit") == 0)
 		submit_all(atoll(arguments[4]));
-	else if (strcmp(arguments[3], "take") == 0 && count == 6)
+	else if (strcmp(arguments[3], "take") == 0)
 	{
 		srandom((unsigned) atol(arguments[4]));
-		take_until(arguments[5]);
+		take_all();
 	}
 	else
 		die("there is no mode %s", arguments[3]);
