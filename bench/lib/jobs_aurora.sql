@@ -2,7 +2,7 @@
 -- clients; :'queue' is replaced by the queue's name.
 
 -- name: setup
-SELECT aurora.add_queue(:'queue');
+SELECT aurora.add_queue(:'queue', normal_slack => '2 seconds');
 
 -- name: submit
 -- $1 payload
@@ -12,10 +12,10 @@ SELECT aurora.submit_job(:'queue', $1::jsonb);
 SELECT aurora.submit_job(:'queue', $1::jsonb), pg_notify('bench_jobs', '');
 
 -- name: submit_low
-SELECT aurora.submit_job(:'queue', $1::jsonb, class => 'low');
+SELECT aurora.submit_job(:'queue', $1::jsonb, class => 'normal');
 
 -- name: submit_high
-SELECT aurora.submit_job(:'queue', $1::jsonb, class => 'high');
+SELECT aurora.submit_job(:'queue', $1::jsonb, class => 'interactive');
 
 -- name: submit_many
 -- $1 payloads

@@ -46,6 +46,7 @@ typedef struct AuroraQueue
 	int32 company_id; /* 0 for none: all share it */
 	char *name;
 	int64 lease_us;
+	int64 slack_us[AURORA_JOB_CLASS_COUNT];
 	int32 max_attempts;
 	bool is_paused;
 	bool is_drained;

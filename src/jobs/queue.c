@@ -26,7 +26,10 @@ enum
 	QUEUE_RETRY_DELAY,
 	QUEUE_RETRY_DELAY_MAX,
 	QUEUE_PAUSED_AT,
-	QUEUE_DRAINED_AT
+	QUEUE_DRAINED_AT,
+	QUEUE_CREATED_AT,
+	QUEUE_NORMAL_SLACK,
+	QUEUE_BATCH_SLACK
 };
 
 /* Columns of aurora.node that are read here. */
@@ -56,6 +59,11 @@ read_queue(const AuroraScan *scan)
 		scan->nulls[QUEUE_COMPANY_ID] ? 0 : DatumGetInt32(scan->values[QUEUE_COMPANY_ID]);
 	queue->name = TextDatumGetCString(scan->values[QUEUE_NAME]);
 	queue->lease_us = interval_us(DatumGetIntervalP(scan->values[QUEUE_LEASE]));
+	queue->slack_us[AURORA_JOB_INTERACTIVE] = 0;
+	queue->slack_us[AURORA_JOB_NORMAL] =
+		interval_us(DatumGetIntervalP(scan->values[QUEUE_NORMAL_SLACK]));
+	queue->slack_us[AURORA_JOB_BATCH] =
+		interval_us(DatumGetIntervalP(scan->values[QUEUE_BATCH_SLACK]));
 	queue->max_attempts = DatumGetInt32(scan->values[QUEUE_MAX_ATTEMPTS]);
 	queue->is_paused = !scan->nulls[QUEUE_PAUSED_AT];
 	queue->is_drained = !scan->nulls[QUEUE_DRAINED_AT];

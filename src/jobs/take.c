@@ -48,12 +48,6 @@ typedef struct Taking
 	ReturnSetInfo *result;
 } Taking;
 
-static const int64 slack_us[AURORA_JOB_CLASS_COUNT] = {
-#define SLACK(symbol, label, slack_s) [symbol] = (slack_s) * USECS_PER_SEC,
-	AURORA_JOB_CLASS_LIST(SLACK)
-#undef SLACK
-};
-
 PG_FUNCTION_INFO_V1(aurora_take_jobs);
 
 /* ---- lanes ---- */
@@ -62,14 +56,14 @@ PG_FUNCTION_INFO_V1(aurora_take_jobs);
  * The next job of a lane, with its virtual deadline.
  */
 static void
-step_lane(AuroraLaneScan *lane)
+step_lane(const Taking *taking, AuroraLaneScan *lane)
 {
 	bool isnull;
 
 	if (aurora_lane_scan_next(lane))
 		lane->deadline =
 			DatumGetTimestampTz(slot_getattr(lane->slot, AURORA_JOB_READY_AT + 1, &isnull)) +
-			slack_us[lane->class];
+			taking->queue->slack_us[lane->class];
 }
 
 /*
@@ -89,7 +83,7 @@ open_lanes(Taking *taking)
 	{
 		aurora_lane_scan_open(&taking->lanes[class], &taking->jobs, aurora_job_class_oid(class),
 							  taking->snapshot);
-		step_lane(&taking->lanes[class]);
+		step_lane(taking, &taking->lanes[class]);
 	}
 }
 
@@ -254,7 +248,7 @@ claim_jobs(Taking *taking, int max_jobs)
 			claim(taking, lane);
 			claimed++;
 		}
-		step_lane(lane);
+		step_lane(taking, lane);
 	}
 	close_lanes(taking);
 	return claimed;
