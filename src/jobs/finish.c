@@ -61,7 +61,7 @@ static const int source[ARCHIVE_COLUMNS] = {
 /* What a batch of results works with. */
 typedef struct Finishing
 {
-	AuroraJobTable jobs;
+	AuroraJobTable *jobs;
 	AuroraJobTable archive;
 	int32 archive_slot;
 	Oid done;
@@ -116,7 +116,7 @@ require_right(Finishing *finishing, int32 queue_id)
 static void
 archive_job(Finishing *finishing, Jsonb *result)
 {
-	TupleTableSlot *job = finishing->jobs.slot;
+	TupleTableSlot *job = finishing->jobs->slot;
 	Datum values[ARCHIVE_COLUMNS];
 	bool nulls[ARCHIVE_COLUMNS] = {false};
 
@@ -143,7 +143,7 @@ archive_job(Finishing *finishing, Jsonb *result)
 static void
 note_waiters(Finishing *finishing)
 {
-	TupleTableSlot *job = finishing->jobs.slot;
+	TupleTableSlot *job = finishing->jobs->slot;
 
 	if (DatumGetBool(job->tts_values[AURORA_JOB_HAS_DEPENDENTS]))
 		finishing->blockers[finishing->blocker_count++] = job->tts_values[AURORA_JOB_ID];
@@ -191,10 +191,10 @@ let_others_go(Finishing *finishing)
 static bool
 finish_one(Finishing *finishing, const AuroraJobResult *result)
 {
-	TupleTableSlot *job = finishing->jobs.slot;
+	TupleTableSlot *job = finishing->jobs->slot;
 	AuroraJobCounts counts = {.done = 1};
 
-	if (!aurora_job_lock(&finishing->jobs, result->job_id))
+	if (!aurora_job_lock(finishing->jobs, result->job_id))
 		return false;
 	slot_getallattrs(job);
 	require_right(finishing, DatumGetInt32(job->tts_values[AURORA_JOB_QUEUE_ID]));
@@ -203,7 +203,7 @@ finish_one(Finishing *finishing, const AuroraJobResult *result)
 		!is_taker(finishing, job->tts_values[AURORA_JOB_TAKER], job->tts_isnull[AURORA_JOB_TAKER]))
 		return false;
 	archive_job(finishing, result->result);
-	aurora_job_delete(&finishing->jobs);
+	aurora_job_delete(finishing->jobs);
 	note_waiters(finishing);
 	counts.run_ms =
 		(finishing->now - DatumGetTimestampTz(job->tts_values[AURORA_JOB_STARTED_AT])) / 1000;
@@ -232,9 +232,12 @@ refuse(const AuroraJobResult *result)
 }
 
 int
-aurora_jobs_finish(AuroraJobResult *results, int count)
+aurora_jobs_finish(AuroraJobTable *jobs, AuroraJobResult *results, int count,
+				   const AuroraQueue *allowed)
 {
-	Finishing finishing = {.archive_slot = aurora_job_archive_slot(),
+	Finishing finishing = {.jobs = jobs,
+						   .allowed_queue = allowed ? allowed->queue_id : 0,
+						   .archive_slot = aurora_job_archive_slot(),
 						   .done = aurora_job_state_oid(AURORA_JOB_DONE),
 						   .running = aurora_job_state_oid(AURORA_JOB_RUNNING),
 						   .now = GetCurrentTimestamp()};
@@ -252,13 +255,11 @@ aurora_jobs_finish(AuroraJobResult *results, int count)
 	qsort(results, count, sizeof(AuroraJobResult), compare_results);
 	finishing.snapshot = RegisterSnapshot(GetLatestSnapshot());
 	finishing.node = aurora_queue_node(finishing.snapshot, &is_drained);
-	aurora_job_table_open(&finishing.jobs, "job");
 	aurora_job_table_open(&finishing.archive, archive);
 	for (int i = 0; i < count; i++)
 		if (!finish_one(&finishing, &results[i]))
 			refused[refused_count++] = results[i];
 	aurora_job_table_close(&finishing.archive);
-	aurora_job_table_close(&finishing.jobs);
 	UnregisterSnapshot(finishing.snapshot);
 	CommandCounterIncrement();
 	let_others_go(&finishing);
@@ -276,6 +277,8 @@ Datum
 aurora_finish_job(PG_FUNCTION_ARGS)
 {
 	AuroraJobResult result;
+	AuroraJobTable jobs;
+	int finished;
 
 	aurora_lead_require();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
@@ -284,5 +287,8 @@ aurora_finish_job(PG_FUNCTION_ARGS)
 	result.job_id = PG_GETARG_INT64(0);
 	result.attempt = PG_GETARG_INT32(1);
 	result.result = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
-	PG_RETURN_BOOL(aurora_jobs_finish(&result, 1) == 1);
+	aurora_job_table_open(&jobs, "job");
+	finished = aurora_jobs_finish(&jobs, &result, 1, NULL);
+	aurora_job_table_close(&jobs);
+	PG_RETURN_BOOL(finished == 1);
 }

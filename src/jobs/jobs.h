@@ -229,8 +229,13 @@ typedef struct AuroraJobResult
 	Jsonb *result; /* NULL for none */
 } AuroraJobResult;
 
-/* Moves done jobs to the archive, in order of their numbers; returns how many were not refused. */
-extern int aurora_jobs_finish(AuroraJobResult *results, int count);
+/*
+ * Moves done jobs from the open table of live ones to the archive, in order of their numbers;
+ * returns how many were not refused. The caller may take from "allowed", NULL when that is not
+ * known of any queue.
+ */
+extern int aurora_jobs_finish(AuroraJobTable *jobs, AuroraJobResult *results, int count,
+							  const AuroraQueue *allowed);
 
 /* ---- wait.c ---- */
 

@@ -233,7 +233,7 @@ claim(Taking *taking, AuroraLaneScan *lane)
 	aurora_lane_count(lane->queue_id, lane->class, &counts);
 }
 
-static int
+static void
 claim_jobs(Taking *taking, int max_jobs)
 {
 	AuroraLaneScan *lane;
@@ -251,7 +251,6 @@ claim_jobs(Taking *taking, int max_jobs)
 		step_lane(taking, lane);
 	}
 	close_lanes(taking);
-	return claimed;
 }
 
 /* ---- SQL ---- */
@@ -356,15 +355,14 @@ aurora_take_jobs(PG_FUNCTION_ARGS)
 	taking.taker = taker_argument(fcinfo, 2, node);
 	taking.lease_us = lease_argument(fcinfo, 3, taking.queue);
 	results = finished_argument(fcinfo, 4, &count);
+	aurora_job_table_open(&taking.jobs, "job");
 	if (count > 0)
-		(void) aurora_jobs_finish(results, count);
+		(void) aurora_jobs_finish(&taking.jobs, results, count, taking.queue);
 	aurora_queue_settle(taking.queue->queue_id);
-	if (taking.queue->is_paused || is_drained || max_jobs == 0)
-		return (Datum) 0;
 	taking.now = GetCurrentTimestamp();
 	taking.running = aurora_job_state_oid(AURORA_JOB_RUNNING);
-	aurora_job_table_open(&taking.jobs, "job");
-	(void) claim_jobs(&taking, max_jobs);
+	if (max_jobs > 0 && !taking.queue->is_paused && !is_drained)
+		claim_jobs(&taking, max_jobs);
 	aurora_job_table_close(&taking.jobs);
 	CommandCounterIncrement(); /* the same statement may go on to finish them */
 	return (Datum) 0;
