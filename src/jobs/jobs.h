@@ -87,12 +87,17 @@ typedef struct AuroraLaneRead
 	uint64 arrivals;
 } AuroraLaneRead;
 
-/* Call it before the snapshot is taken with which the lane is read. */
-extern AuroraLaneRead aurora_lane_read(int32 queue_id, AuroraJobClass class);
+/* Of all lanes of a queue. Call it before the snapshot is taken with which they are read. */
+extern void aurora_lanes_read(int32 queue_id, AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT]);
 
-/* Nothing waits before this position, but for what has arrived since the read began. */
-extern void aurora_lane_advance(int32 queue_id, AuroraJobClass class, const AuroraLaneRead *read,
-								int64 mark);
+/*
+ * Nothing waits in a lane before its mark (PG_INT64_MIN when that is not known), but for what has
+ * arrived since the read began. The greatest position of a lane that was taken moves its clock on
+ * (PG_INT64_MIN for none).
+ */
+extern void aurora_lanes_advance(int32 queue_id, const AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT],
+								 const int64 marks[AURORA_JOB_CLASS_COUNT],
+								 const int64 taken[AURORA_JOB_CLASS_COUNT]);
 
 /* A job waits at this position; now, and again when this transaction ends. */
 extern void aurora_lane_arrive(int32 queue_id, AuroraJobClass class, int64 position);
@@ -206,6 +211,7 @@ typedef struct AuroraLaneScan
 	Relation index;
 	TupleTableSlot *slot;
 	bool has_job;		/* in the slot */
+	int64 taken;		/* greatest position that was taken; PG_INT64_MIN for none */
 	int64 position;		/* of the job in the slot */
 	int64 first_locked; /* of the first job passed over since another session has it locked */
 	TimestampTz deadline;

@@ -247,41 +247,55 @@ end_subtransaction(SubXactEvent event, SubTransactionId my_subid, SubTransaction
 
 /* ---- marks ---- */
 
-AuroraLaneRead
-aurora_lane_read(int32 queue_id, AuroraJobClass class)
+void
+aurora_lanes_read(int32 queue_id, AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT])
 {
-	AuroraLaneRead read = {.mark = PG_INT64_MIN};
-	Lane *lane;
+	Queue *queue;
 
+	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
+		reads[class] = (AuroraLaneRead) {.mark = PG_INT64_MIN};
 	if (lock == NULL)
-		return read;
+		return;
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	lane = lane_of(queue_id, class);
-	read.mark = lane->mark;
-	read.arrivals = lane->arrivals;
+	queue = queue_of(queue_id);
+	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
+		reads[class] = (AuroraLaneRead) {.mark = queue->lanes[class].mark,
+										 .arrivals = queue->lanes[class].arrivals};
 	LWLockRelease(lock);
-	return read;
 }
 
 /*
  * A job that arrived since the read began may have been committed after its snapshot; so the mark
  * stops at the least of these, and stays where it is when they are too many to tell.
  */
-void
-aurora_lane_advance(int32 queue_id, AuroraJobClass class, const AuroraLaneRead *read, int64 mark)
+static void
+advance(Lane *lane, const AuroraLaneRead *read, int64 mark)
 {
-	Lane *lane;
+	if (lane->arrivals < read->arrivals || lane->arrivals - read->arrivals > RECENT)
+		return;
+	for (uint64 i = read->arrivals; i < lane->arrivals; i++)
+		mark = Min(mark, lane->recent[i % RECENT]);
+	lane->mark = Max(lane->mark, mark);
+}
+
+void
+aurora_lanes_advance(int32 queue_id, const AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT],
+					 const int64 marks[AURORA_JOB_CLASS_COUNT],
+					 const int64 taken[AURORA_JOB_CLASS_COUNT])
+{
+	Queue *queue;
 
 	if (lock == NULL)
 		return;
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	lane = lane_of(queue_id, class);
-	if (lane->arrivals < read->arrivals || lane->arrivals - read->arrivals > RECENT)
-		mark = PG_INT64_MIN;
-	else
-		for (uint64 i = read->arrivals; i < lane->arrivals; i++)
-			mark = Min(mark, lane->recent[i % RECENT]);
-	lane->mark = Max(lane->mark, mark);
+	queue = queue_of(queue_id);
+	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
+	{
+		Lane *lane = &queue->lanes[class];
+
+		advance(lane, &reads[class], marks[class]);
+		lane->virtual_time = Max(lane->virtual_time, taken[class]);
+	}
 	LWLockRelease(lock);
 }
 
@@ -300,16 +314,11 @@ void
 aurora_lane_leave(int32 queue_id, AuroraJobClass class, int64 position)
 {
 	Pending *p;
-	Lane *lane;
 
 	if (lock == NULL)
 		return;
 	p = pending_for(queue_id, class);
 	p->left = Min(p->left, position);
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	lane = lane_of(queue_id, class);
-	lane->virtual_time = Max(lane->virtual_time, position);
-	LWLockRelease(lock);
 }
 
 bool

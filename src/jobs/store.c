@@ -149,6 +149,7 @@ aurora_lane_scan_open(AuroraLaneScan *scan, AuroraJobTable *table, Oid class, Sn
 	ScanKeyData keys[3];
 
 	scan->has_job = false;
+	scan->taken = PG_INT64_MIN;
 	scan->first_locked = PG_INT64_MAX;
 	scan->scan = NULL;
 	if (scan->read.mark == PG_INT64_MAX)

@@ -72,12 +72,12 @@ step_lane(const Taking *taking, AuroraLaneScan *lane)
 static void
 open_lanes(Taking *taking)
 {
+	AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT];
+
+	aurora_lanes_read(taking->queue->queue_id, reads);
 	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
-	{
-		taking->lanes[class].queue_id = taking->queue->queue_id;
-		taking->lanes[class].class = class;
-		taking->lanes[class].read = aurora_lane_read(taking->queue->queue_id, class);
-	}
+		taking->lanes[class] = (AuroraLaneScan) {
+			.queue_id = taking->queue->queue_id, .class = class, .read = reads[class]};
 	taking->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
 	{
@@ -94,16 +94,20 @@ open_lanes(Taking *taking)
 static void
 close_lanes(Taking *taking)
 {
+	AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT];
+	int64 marks[AURORA_JOB_CLASS_COUNT];
+	int64 taken[AURORA_JOB_CLASS_COUNT];
+
 	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
 	{
 		AuroraLaneScan *lane = &taking->lanes[class];
 
-		if (lane->scan != NULL)
-			aurora_lane_advance(
-				lane->queue_id, class, &lane->read,
-				Min(lane->first_locked, lane->has_job ? lane->position : PG_INT64_MAX));
+		reads[class] = lane->read;
+		marks[class] = Min(lane->first_locked, lane->has_job ? lane->position : PG_INT64_MAX);
+		taken[class] = lane->taken;
 		aurora_lane_scan_close(lane);
 	}
+	aurora_lanes_advance(taking->queue->queue_id, reads, marks, taken);
 	UnregisterSnapshot(taking->snapshot);
 }
 
@@ -229,6 +233,7 @@ claim(Taking *taking, AuroraLaneScan *lane)
 	return_job(taking, values, nulls, lane->class);
 	aurora_job_replace(&taking->jobs, values, nulls);
 	aurora_lane_leave(lane->queue_id, lane->class, lane->position);
+	lane->taken = Max(lane->taken, lane->position);
 	aurora_queue_due_at(lane->queue_id, lease_until);
 	aurora_lane_count(lane->queue_id, lane->class, &counts);
 }

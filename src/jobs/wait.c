@@ -38,28 +38,35 @@ is_locked(TupleTableSlot *slot)
 bool
 aurora_queue_has_waiting(int32 queue_id)
 {
+	AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT];
+	int64 marks[AURORA_JOB_CLASS_COUNT];
+	int64 taken[AURORA_JOB_CLASS_COUNT];
 	bool found = false;
 	AuroraJobTable jobs;
+	Snapshot snapshot;
 
 	aurora_job_table_open(&jobs, "job");
-	for (int class = 0; class < AURORA_JOB_CLASS_COUNT && !found; class ++)
+	aurora_lanes_read(queue_id, reads);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
 	{
-		AuroraLaneScan lane = {.queue_id = queue_id, .class = class};
-		Snapshot snapshot;
+		AuroraLaneScan lane = {.queue_id = queue_id, .class = class, .read = reads[class]};
 
-		lane.read = aurora_lane_read(queue_id, class);
-		snapshot = RegisterSnapshot(GetLatestSnapshot());
+		marks[class] = PG_INT64_MIN;
+		taken[class] = PG_INT64_MIN;
+		if (found)
+			continue;
 		aurora_lane_scan_open(&lane, &jobs, aurora_job_class_oid(class), snapshot);
 		while (!found && aurora_lane_scan_next(&lane))
 		{
 			found = !is_locked(lane.slot);
 			lane.first_locked = Min(lane.first_locked, lane.position);
 		}
-		if (lane.scan)
-			aurora_lane_advance(queue_id, class, &lane.read, lane.first_locked);
+		marks[class] = lane.first_locked;
 		aurora_lane_scan_close(&lane);
-		UnregisterSnapshot(snapshot);
 	}
+	aurora_lanes_advance(queue_id, reads, marks, taken);
+	UnregisterSnapshot(snapshot);
 	aurora_job_table_close(&jobs);
 	return found;
 }
