@@ -6,6 +6,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -186,24 +187,42 @@ let_others_go(Finishing *finishing)
 }
 
 /*
- * False when the caller does not have the job in this attempt.
+ * Does the caller have the job in the table's slot in this attempt?
+ */
+static bool
+is_held(Finishing *finishing, int32 attempt)
+{
+	TupleTableSlot *job = finishing->jobs->slot;
+
+	require_right(finishing, DatumGetInt32(job->tts_values[AURORA_JOB_QUEUE_ID]));
+	return DatumGetObjectId(job->tts_values[AURORA_JOB_STATE]) == finishing->running &&
+		   DatumGetInt32(job->tts_values[AURORA_JOB_ATTEMPT]) == attempt &&
+		   is_taker(finishing, job->tts_values[AURORA_JOB_TAKER],
+					job->tts_isnull[AURORA_JOB_TAKER]);
+}
+
+/*
+ * False when the caller does not have the job in this attempt. What was looked at is what is
+ * deleted: when somebody has changed it meanwhile, as a renewed lease does, it is looked at anew.
  */
 static bool
 finish_one(Finishing *finishing, const AuroraJobResult *result)
 {
 	TupleTableSlot *job = finishing->jobs->slot;
 	AuroraJobCounts counts = {.done = 1};
+	TM_Result deleted;
 
-	if (!aurora_job_lock(finishing->jobs, result->job_id))
-		return false;
-	slot_getallattrs(job);
-	require_right(finishing, DatumGetInt32(job->tts_values[AURORA_JOB_QUEUE_ID]));
-	if (DatumGetObjectId(job->tts_values[AURORA_JOB_STATE]) != finishing->running ||
-		DatumGetInt32(job->tts_values[AURORA_JOB_ATTEMPT]) != result->attempt ||
-		!is_taker(finishing, job->tts_values[AURORA_JOB_TAKER], job->tts_isnull[AURORA_JOB_TAKER]))
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!aurora_job_find(finishing->jobs, result->job_id) ||
+			!is_held(finishing, result->attempt))
+			return false;
+		deleted = aurora_job_delete(finishing->jobs);
+	} while (deleted == TM_Updated);
+	if (deleted != TM_Ok)
 		return false;
 	archive_job(finishing, result->result);
-	aurora_job_delete(finishing->jobs);
 	note_waiters(finishing);
 	counts.run_ms =
 		(finishing->now - DatumGetTimestampTz(job->tts_values[AURORA_JOB_STARTED_AT])) / 1000;

@@ -10,6 +10,8 @@
 #define AURORA_JOBS_H
 
 #include "core/core.h"
+
+#include "access/tableam.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "nodes/execnodes.h"
@@ -194,12 +196,18 @@ extern void aurora_job_table_close(AuroraJobTable *table);
 
 extern void aurora_job_table_insert(AuroraJobTable *table, const Datum *values, const bool *nulls);
 
-/* Locks the live job and has it in the slot; false when there is none. */
-extern bool aurora_job_lock(AuroraJobTable *table, int64 job_id);
+/* Has the live job in the slot, as it is committed now; false when there is none. */
+extern bool aurora_job_find(AuroraJobTable *table, int64 job_id);
 
-/* Replaces, or deletes, the row in the slot, which this transaction has locked. */
-extern void aurora_job_replace(AuroraJobTable *table, const Datum *values, const bool *nulls);
-extern void aurora_job_delete(AuroraJobTable *table);
+/*
+ * Locks the job that has been seen and has it in the table's slot, replaces the one at that place,
+ * or deletes the one in the slot. Each answers TM_Ok only for the version that was seen. The first
+ * two do not wait for another session that has it: TM_WouldBlock, TM_BeingModified.
+ */
+extern TM_Result aurora_job_lock(AuroraJobTable *table, TupleTableSlot *seen, Snapshot snapshot);
+extern TM_Result aurora_job_replace(AuroraJobTable *table, ItemPointer place, const Datum *values,
+									const bool *nulls);
+extern TM_Result aurora_job_delete(AuroraJobTable *table);
 
 /* Waiting jobs of a lane in their order. */
 typedef struct AuroraLaneScan

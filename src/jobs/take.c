@@ -140,44 +140,28 @@ choose_lane(Taking *taking)
 /* ---- claiming ---- */
 
 /*
- * Locks the job at which the lane stands and has it in the table's slot. Another session that
- * claims it at the same time has it: it is passed over.
- */
-static bool
-lock_job(Taking *taking, AuroraLaneScan *lane)
-{
-	TM_FailureData failure;
-	TM_Result result = table_tuple_lock(
-		taking->jobs.relation, &lane->slot->tts_tid, taking->snapshot, taking->jobs.slot,
-		GetCurrentCommandId(false), LockTupleNoKeyExclusive, LockWaitSkip, 0, &failure);
-
-	if (result == TM_WouldBlock)
-		lane->first_locked = Min(lane->first_locked, lane->position);
-	return result == TM_Ok;
-}
-
-/*
- * May the job in the table's slot run now, as far as its concurrency key goes? If not it is held
- * until another with that key ends; or left, while another session decides about the key.
+ * May the job at which the lane stands run now, as far as its concurrency key goes? If not it is
+ * held until another with that key ends; or left, while another session decides about the key.
  */
 static bool
 may_run(Taking *taking, AuroraLaneScan *lane)
 {
 	static const Oid types[4] = {INT8OID, INT4OID, INT4OID, TEXTOID};
 	TupleTableSlot *job = taking->jobs.slot;
+	TM_Result locked = aurora_job_lock(&taking->jobs, lane->slot, taking->snapshot);
 	Datum values[4];
-	bool isnull;
-	bool enters;
+	bool isnull = locked == TM_WouldBlock;
+	bool enters = false;
 
-	slot_getallattrs(job);
-	if (job->tts_isnull[AURORA_JOB_CONCURRENCY_KEY])
-		return true;
-	values[0] = job->tts_values[AURORA_JOB_ID];
-	values[1] = job->tts_values[AURORA_JOB_QUEUE_ID];
-	values[2] = job->tts_values[AURORA_JOB_COMPANY_ID];
-	values[3] = job->tts_values[AURORA_JOB_CONCURRENCY_KEY];
-	enters = DatumGetBool(aurora_jobs_call("SELECT aurora.enter_concurrency($1, $2, $3, $4)", 4,
-										   types, values, NULL, &isnull));
+	if (locked == TM_Ok)
+	{
+		values[0] = job->tts_values[AURORA_JOB_ID];
+		values[1] = job->tts_values[AURORA_JOB_QUEUE_ID];
+		values[2] = job->tts_values[AURORA_JOB_COMPANY_ID];
+		values[3] = job->tts_values[AURORA_JOB_CONCURRENCY_KEY];
+		enters = DatumGetBool(aurora_jobs_call("SELECT aurora.enter_concurrency($1, $2, $3, $4)", 4,
+											   types, values, NULL, &isnull));
+	}
 	if (isnull)
 		lane->first_locked = Min(lane->first_locked, lane->position);
 	else if (!enters)
@@ -206,36 +190,53 @@ return_job(Taking *taking, const Datum *job, const bool *nulls, AuroraJobClass c
 }
 
 /*
- * Writes the claim of the job in the table's slot.
+ * The row of the claimed job at which the lane stands.
  */
 static void
-claim(Taking *taking, AuroraLaneScan *lane)
+fill_claim(const Taking *taking, const AuroraLaneScan *lane, Datum *values, bool *nulls)
 {
-	TupleTableSlot *slot = taking->jobs.slot;
-	AuroraJobCounts counts = {.taken = 1};
-	Datum values[AURORA_JOB_COLUMNS];
-	bool nulls[AURORA_JOB_COLUMNS];
-	TimestampTz lease_until = taking->now + taking->lease_us;
-
-	memcpy(values, slot->tts_values, sizeof(values));
-	memcpy(nulls, slot->tts_isnull, sizeof(nulls));
-	counts.wait_ms = (taking->now - DatumGetTimestampTz(values[AURORA_JOB_READY_AT])) / 1000;
+	memcpy(values, lane->slot->tts_values, AURORA_JOB_COLUMNS * sizeof(Datum));
+	memcpy(nulls, lane->slot->tts_isnull, AURORA_JOB_COLUMNS * sizeof(bool));
 	values[AURORA_JOB_STATE] = ObjectIdGetDatum(taking->running);
 	values[AURORA_JOB_ATTEMPT] = Int32GetDatum(DatumGetInt32(values[AURORA_JOB_ATTEMPT]) + 1);
 	values[AURORA_JOB_STARTED_AT] = TimestampTzGetDatum(taking->now);
-	values[AURORA_JOB_LEASE_UNTIL] = TimestampTzGetDatum(lease_until);
+	values[AURORA_JOB_LEASE_UNTIL] = TimestampTzGetDatum(taking->now + taking->lease_us);
 	values[AURORA_JOB_TAKER] = CStringGetTextDatum(taking->taker);
 	nulls[AURORA_JOB_STARTED_AT] = false;
 	nulls[AURORA_JOB_LEASE_UNTIL] = false;
 	nulls[AURORA_JOB_TAKER] = false;
 	nulls[AURORA_JOB_PROGRESS] = true;
 	nulls[AURORA_JOB_NOTE] = true;
+}
+
+/*
+ * Claims the job at which the lane stands; false when another session has it, or has had it since
+ * the snapshot.
+ */
+static bool
+claim(Taking *taking, AuroraLaneScan *lane)
+{
+	AuroraJobCounts counts = {.taken = 1};
+	Datum values[AURORA_JOB_COLUMNS];
+	bool nulls[AURORA_JOB_COLUMNS];
+	TM_Result result;
+
+	slot_getallattrs(lane->slot);
+	if (!lane->slot->tts_isnull[AURORA_JOB_CONCURRENCY_KEY] && !may_run(taking, lane))
+		return false;
+	fill_claim(taking, lane, values, nulls);
+	result = aurora_job_replace(&taking->jobs, &lane->slot->tts_tid, values, nulls);
+	if (result == TM_BeingModified)
+		lane->first_locked = Min(lane->first_locked, lane->position);
+	if (result != TM_Ok)
+		return false;
 	return_job(taking, values, nulls, lane->class);
-	aurora_job_replace(&taking->jobs, values, nulls);
 	aurora_lane_leave(lane->queue_id, lane->class, lane->position);
 	lane->taken = Max(lane->taken, lane->position);
-	aurora_queue_due_at(lane->queue_id, lease_until);
+	aurora_queue_due_at(lane->queue_id, taking->now + taking->lease_us);
+	counts.wait_ms = (taking->now - DatumGetTimestampTz(values[AURORA_JOB_READY_AT])) / 1000;
 	aurora_lane_count(lane->queue_id, lane->class, &counts);
+	return true;
 }
 
 static void
@@ -248,11 +249,8 @@ claim_jobs(Taking *taking, int max_jobs)
 	while (claimed < max_jobs && (lane = choose_lane(taking)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (lock_job(taking, lane) && may_run(taking, lane))
-		{
-			claim(taking, lane);
+		if (claim(taking, lane))
 			claimed++;
-		}
 		step_lane(taking, lane);
 	}
 	close_lanes(taking);
