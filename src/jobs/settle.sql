@@ -14,7 +14,7 @@ BEGIN
     END LOOP;
     FOR due IN SELECT j.* FROM aurora.job j
                WHERE j.queue_id = settle_queue.queue_id AND j.state = 'running' AND j.lease_until <= clock_timestamp()
-               ORDER BY j.job_id LIMIT max_jobs FOR UPDATE SKIP LOCKED LOOP
+               ORDER BY j.company_id, j.concurrency_key, j.job_id LIMIT max_jobs FOR UPDATE SKIP LOCKED LOOP
         PERFORM aurora.end_attempt(due, 'lapsed', format('the lease of %s ran out', due.taker), interval '0', false);
     END LOOP;
     RETURN coalesce(least(
