@@ -6,6 +6,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -278,6 +279,7 @@ aurora_finish_job(PG_FUNCTION_ARGS)
 	AuroraJobResult result;
 
 	aurora_lead_require();
+	PreventCommandIfReadOnly("finish_job()");
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("a job's number and attempt may not be null")));

@@ -143,7 +143,8 @@ choose_lane(Taking *taking)
 
 /*
  * Locks the job at which the lane stands and has it in the table's slot. Another session that
- * claims it at the same time has it: it is passed over.
+ * claims it at the same time has it: it is passed over. It may be let go again, or still wait when
+ * it was changed since the snapshot was taken, so the mark stays before it.
  */
 static bool
 lock_job(Taking *taking, AuroraLaneScan *lane)
@@ -153,7 +154,7 @@ lock_job(Taking *taking, AuroraLaneScan *lane)
 		taking->jobs.relation, &lane->slot->tts_tid, taking->snapshot, taking->jobs.slot,
 		GetCurrentCommandId(false), LockTupleNoKeyExclusive, LockWaitSkip, 0, &failure);
 
-	if (result == TM_WouldBlock)
+	if (result == TM_WouldBlock || result == TM_Updated)
 		lane->first_locked = Min(lane->first_locked, lane->position);
 	return result == TM_Ok;
 }
@@ -348,6 +349,7 @@ aurora_take_jobs(PG_FUNCTION_ARGS)
 	int count;
 
 	aurora_lead_require();
+	PreventCommandIfReadOnly("take_jobs()");
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
