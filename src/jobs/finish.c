@@ -300,6 +300,7 @@ aurora_finish_job(PG_FUNCTION_ARGS)
 	int finished;
 
 	aurora_lead_require();
+	PreventCommandIfReadOnly("finish_job()");
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("a job's number and attempt may not be null")));

@@ -6,6 +6,7 @@
 #include "jobs/jobs.h"
 
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -227,8 +228,9 @@ end_transaction(XactEvent event, void *arg)
 }
 
 /*
- * What was taken since a savepoint may be there again. It is not told apart from what was taken
- * before: a job that arrives without being there costs a look.
+ * What was taken since a savepoint may be there again, and what fell due may not have been seen to.
+ * It is not told apart from what was done before: a job that arrives without being there costs a
+ * look.
  */
 static void
 end_subtransaction(SubXactEvent event, SubTransactionId my_subid, SubTransactionId parent_subid,
@@ -240,8 +242,13 @@ end_subtransaction(SubXactEvent event, SubTransactionId my_subid, SubTransaction
 		pending[i].arrived = Min(pending[i].arrived, pending[i].left);
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	for (int i = 0; i < pending_count; i++)
+	{
+		Queue *queue = queue_of(pending[i].queue_id);
+
+		queue->next_due = 0;
 		if (pending[i].arrived != PG_INT64_MAX)
-			arrive(lane_of(pending[i].queue_id, pending[i].class), pending[i].arrived);
+			arrive(&queue->lanes[pending[i].class], pending[i].arrived);
+	}
 	LWLockRelease(lock);
 }
 
@@ -262,6 +269,10 @@ aurora_lanes_read(int32 queue_id, AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT])
 		reads[class] = (AuroraLaneRead) {.mark = queue->lanes[class].mark,
 										 .arrivals = queue->lanes[class].arrivals};
 	LWLockRelease(lock);
+	/* What this transaction has submitted or let go nobody else knows yet. */
+	for (int i = 0; i < pending_count; i++)
+		if (pending[i].queue_id == queue_id)
+			reads[pending[i].class].mark = Min(reads[pending[i].class].mark, pending[i].arrived);
 }
 
 /*
@@ -294,7 +305,9 @@ aurora_lanes_advance(int32 queue_id, const AuroraLaneRead reads[AURORA_JOB_CLASS
 		Lane *lane = &queue->lanes[class];
 
 		advance(lane, &reads[class], marks[class]);
-		lane->virtual_time = Max(lane->virtual_time, taken[class]);
+		if (lane->virtual_time !=
+			0) /* or it would not be read with the companies' last positions */
+			lane->virtual_time = Max(lane->virtual_time, taken[class]);
 	}
 	LWLockRelease(lock);
 }
@@ -391,7 +404,7 @@ first_position(void)
 
 /*
  * Reads from the table what the clock of a lane goes on from after a start: the first position that
- * waits, and the companies' last ones.
+ * waits, and the companies' last ones, whoever asks.
  */
 static void
 read_clock(int32 queue_id, AuroraJobClass class)
@@ -405,7 +418,11 @@ read_clock(int32 queue_id, AuroraJobClass class)
 	int64 first = PG_INT64_MAX;
 	uint64 count;
 	Lane *lane;
+	Oid user;
+	int context;
 
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, context | SECURITY_LOCAL_USERID_CHANGE);
 	SPI_connect();
 	if (SPI_execute_with_args(sql, 2, types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "the positions of waiting jobs could not be read");
@@ -426,6 +443,7 @@ read_clock(int32 queue_id, AuroraJobClass class)
 		lane->virtual_time = first == PG_INT64_MAX ? first_position() : first;
 	LWLockRelease(lock);
 	SPI_finish();
+	SetUserIdAndSecContext(user, context);
 }
 
 /*

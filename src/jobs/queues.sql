@@ -157,9 +157,10 @@ BEGIN
             MESSAGE = 'permission denied to change how many jobs run at once',
             HINT = 'Operators and admins of the company may.';
     END IF;
-    INSERT INTO aurora.job_concurrency AS c (company_id, queue_id, concurrency_key, at_once)
-        VALUES (of_company, target, set_concurrency.concurrency_key, set_concurrency.at_once)
-        ON CONFLICT ON CONSTRAINT job_concurrency_pkey DO UPDATE SET at_once = excluded.at_once;
+    IF concurrency_key IS NULL OR at_once IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'the concurrency key, and how many run at once, may not be null';
+    END IF;
+    PERFORM aurora.make_concurrency(target, of_company, concurrency_key, at_once, true);
     PERFORM aurora.leave_concurrency(ARRAY[target], ARRAY[of_company], ARRAY[concurrency_key], 0);
 END
 $$;

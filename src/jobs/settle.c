@@ -27,6 +27,9 @@ aurora_queue_settle(int32 queue_id)
 	TimestampTz next_due;
 	bool isnull;
 
+	/* An older snapshot would miss what is due, and tell that nothing is. */
+	if (IsolationUsesXactSnapshot() || XactReadOnly)
+		return;
 	if (aurora_queue_next_due(queue_id) > GetCurrentTimestamp() ||
 		!aurora_queue_begin_settling(queue_id))
 		return;

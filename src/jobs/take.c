@@ -150,7 +150,7 @@ may_run(Taking *taking, AuroraLaneScan *lane)
 	TupleTableSlot *job = taking->jobs.slot;
 	TM_Result locked = aurora_job_lock(&taking->jobs, lane->slot, taking->snapshot);
 	Datum values[4];
-	bool isnull = locked == TM_WouldBlock;
+	bool isnull = locked == TM_WouldBlock || locked == TM_Updated;
 	bool enters = false;
 
 	if (locked == TM_Ok)
@@ -210,8 +210,8 @@ fill_claim(const Taking *taking, const AuroraLaneScan *lane, Datum *values, bool
 }
 
 /*
- * Claims the job at which the lane stands; false when another session has it, or has had it since
- * the snapshot.
+ * Claims the job at which the lane stands; false when another session has it, or has changed it
+ * since the snapshot. It may be let go again, or still wait: the mark stays before it.
  */
 static bool
 claim(Taking *taking, AuroraLaneScan *lane)
@@ -226,7 +226,7 @@ claim(Taking *taking, AuroraLaneScan *lane)
 		return false;
 	fill_claim(taking, lane, values, nulls);
 	result = aurora_job_replace(&taking->jobs, &lane->slot->tts_tid, values, nulls);
-	if (result == TM_BeingModified)
+	if (result == TM_BeingModified || result == TM_Updated)
 		lane->first_locked = Min(lane->first_locked, lane->position);
 	if (result != TM_Ok)
 		return false;
@@ -344,6 +344,7 @@ aurora_take_jobs(PG_FUNCTION_ARGS)
 	int count;
 
 	aurora_lead_require();
+	PreventCommandIfReadOnly("take_jobs()");
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
