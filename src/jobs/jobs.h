@@ -200,13 +200,13 @@ extern void aurora_job_table_insert(AuroraJobTable *table, const Datum *values, 
 extern bool aurora_job_find(AuroraJobTable *table, int64 job_id);
 
 /*
- * Locks the job that has been seen and has it in the table's slot, replaces the one at that place,
- * or deletes the one in the slot. Each answers TM_Ok only for the version that was seen. The first
- * two do not wait for another session that has it: TM_WouldBlock, TM_BeingModified.
+ * Locks the job that has been seen and has it in the table's slot, replaces the one seen, or
+ * deletes the one in the slot. Each answers TM_Ok only for the version that was seen. The first two
+ * do not wait for another session that has it: TM_WouldBlock, TM_BeingModified.
  */
 extern TM_Result aurora_job_lock(AuroraJobTable *table, TupleTableSlot *seen, Snapshot snapshot);
-extern TM_Result aurora_job_replace(AuroraJobTable *table, ItemPointer place, const Datum *values,
-									const bool *nulls);
+extern TM_Result aurora_job_replace(AuroraJobTable *table, TupleTableSlot *seen,
+									const Datum *values, const bool *nulls);
 extern TM_Result aurora_job_delete(AuroraJobTable *table);
 
 /* Waiting jobs of a lane in their order. */

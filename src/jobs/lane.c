@@ -259,15 +259,15 @@ aurora_lanes_read(int32 queue_id, AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT])
 {
 	Queue *queue;
 
-	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
-		reads[class] = (AuroraLaneRead) {.mark = PG_INT64_MIN};
+	for (int i = 0; i < AURORA_JOB_CLASS_COUNT; i++)
+		reads[i] = (AuroraLaneRead) {.mark = PG_INT64_MIN};
 	if (lock == NULL)
 		return;
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	queue = queue_of(queue_id);
-	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
-		reads[class] = (AuroraLaneRead) {.mark = queue->lanes[class].mark,
-										 .arrivals = queue->lanes[class].arrivals};
+	for (int i = 0; i < AURORA_JOB_CLASS_COUNT; i++)
+		reads[i] =
+			(AuroraLaneRead) {.mark = queue->lanes[i].mark, .arrivals = queue->lanes[i].arrivals};
 	LWLockRelease(lock);
 	/* What this transaction has submitted or let go nobody else knows yet. */
 	for (int i = 0; i < pending_count; i++)
@@ -300,14 +300,14 @@ aurora_lanes_advance(int32 queue_id, const AuroraLaneRead reads[AURORA_JOB_CLASS
 		return;
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	queue = queue_of(queue_id);
-	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
+	for (int i = 0; i < AURORA_JOB_CLASS_COUNT; i++)
 	{
-		Lane *lane = &queue->lanes[class];
+		Lane *lane = &queue->lanes[i];
 
-		advance(lane, &reads[class], marks[class]);
-		if (lane->virtual_time !=
-			0) /* or it would not be read with the companies' last positions */
-			lane->virtual_time = Max(lane->virtual_time, taken[class]);
+		advance(lane, &reads[i], marks[i]);
+		/* A clock that is not known is read with the companies' last positions. */
+		if (lane->virtual_time != 0)
+			lane->virtual_time = Max(lane->virtual_time, taken[i]);
 	}
 	LWLockRelease(lock);
 }

@@ -6,6 +6,7 @@
 #include "jobs/jobs.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/nbtree.h"
 #include "access/relscan.h"
 #include "access/table.h"
@@ -104,10 +105,30 @@ aurora_job_lock(AuroraJobTable *table, TupleTableSlot *seen, Snapshot snapshot)
 	return result;
 }
 
-TM_Result
-aurora_job_replace(AuroraJobTable *table, ItemPointer place, const Datum *values, const bool *nulls)
+/*
+ * Has this transaction locked the row before, and nobody else?
+ */
+static bool
+is_locked_here(TupleTableSlot *seen)
 {
-	ItemPointerData tid = *place;
+	bool should_free;
+	HeapTupleHeader header = ExecFetchSlotHeapTuple(seen, false, &should_free)->t_data;
+
+	return !(header->t_infomask & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) &&
+		   HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
+		   TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetRawXmax(header));
+}
+
+/*
+ * Without waiting, the row counts as being modified even when only this transaction has locked it:
+ * then it is written as if to wait, which it need not.
+ */
+TM_Result
+aurora_job_replace(AuroraJobTable *table, TupleTableSlot *seen, const Datum *values,
+				   const bool *nulls)
+{
+	ItemPointerData tid = seen->tts_tid;
+	bool wait = is_locked_here(seen);
 	HeapTuple tuple =
 		heap_form_tuple(RelationGetDescr(table->relation), (Datum *) values, (bool *) nulls);
 	AURORA_UPDATED_INDEXES updated;
@@ -118,7 +139,7 @@ aurora_job_replace(AuroraJobTable *table, ItemPointer place, const Datum *values
 	ExecForceStoreHeapTuple(tuple, table->slot, true);
 	table->slot->tts_tableOid = RelationGetRelid(table->relation);
 	result = table_tuple_update(table->relation, &tid, table->slot, GetCurrentCommandId(true),
-								InvalidSnapshot, InvalidSnapshot, false, &failure, &mode, &updated);
+								InvalidSnapshot, InvalidSnapshot, wait, &failure, &mode, &updated);
 	if (result == TM_Ok && AURORA_UPDATES_INDEXES(updated))
 		insert_index_entries(table);
 	return result;

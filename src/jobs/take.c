@@ -225,7 +225,7 @@ claim(Taking *taking, AuroraLaneScan *lane)
 	if (!lane->slot->tts_isnull[AURORA_JOB_CONCURRENCY_KEY] && !may_run(taking, lane))
 		return false;
 	fill_claim(taking, lane, values, nulls);
-	result = aurora_job_replace(&taking->jobs, &lane->slot->tts_tid, values, nulls);
+	result = aurora_job_replace(&taking->jobs, lane->slot, values, nulls);
 	if (result == TM_BeingModified || result == TM_Updated)
 		lane->first_locked = Min(lane->first_locked, lane->position);
 	if (result != TM_Ok)
