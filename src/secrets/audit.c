@@ -407,7 +407,14 @@ aurora_audit_append(const char *fields, bool strict)
 	LWLockRelease(state->append);
 	if (!written)
 		refuse_access(problem, is_broken);
-	if (strict && !aurora_audit_sync())
+	if (strict)
+		aurora_audit_require_sync();
+}
+
+void
+aurora_audit_require_sync(void)
+{
+	if (is_on && !aurora_audit_sync())
 		refuse_access("the audit file cannot be synced", true);
 }
 

@@ -193,6 +193,7 @@ watch(void)
 		CacheRegisterRelcacheCallback(note_relation, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHOID, note_role, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, note_role, (Datum) 0);
+		CacheRegisterSyscacheCallback(DATABASEOID, note_role, (Datum) 0); /* pg_database_owner */
 		before_shmem_exit(wipe_at_exit, (Datum) 0);
 		registered = true;
 	}
