@@ -3290,11 +3290,14 @@ BEGIN
     PERFORM aurora.require_lead();
     until := clock_timestamp() - coalesce(keep, make_interval(days => current_setting('aurora.secret_audit_retention')::int));
     FOR of_chain IN SELECT c.* FROM aurora.secret_audit_chain c FOR UPDATE LOOP
-        -- Up to the first record that is young enough: a chain loses its beginning only.
-        SELECT r.seq, r.record INTO last_old FROM aurora.secret_audit_record r
-            WHERE r.node = of_chain.node AND r.chain = of_chain.chain
-              AND r.seq < coalesce((SELECT min(y.seq) FROM aurora.secret_audit_record y
-                                    WHERE y.node = of_chain.node AND y.chain = of_chain.chain AND y.at >= until), of_chain.head_seq + 1)
+        -- Up to the first record that is young enough: a chain loses its beginning only. And not too many
+        -- at once, since the node's records and heartbeats wait for it.
+        SELECT r.seq, r.record INTO last_old
+            FROM (SELECT o.seq, o.record FROM aurora.secret_audit_record o
+                  WHERE o.node = of_chain.node AND o.chain = of_chain.chain ORDER BY o.seq LIMIT 20000) r
+            WHERE r.seq < coalesce((SELECT y.seq FROM aurora.secret_audit_record y
+                                    WHERE y.node = of_chain.node AND y.chain = of_chain.chain AND y.at >= until
+                                    ORDER BY y.seq LIMIT 1), of_chain.head_seq + 1)
             ORDER BY r.seq DESC LIMIT 1;
         CONTINUE WHEN NOT FOUND;
         DELETE FROM aurora.secret_audit_record r WHERE r.node = of_chain.node AND r.chain = of_chain.chain AND r.seq <= last_old.seq;
@@ -3313,7 +3316,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.forget_secret_audit(interval) IS
-    'Deletes audit records that are older (null: than aurora.secret_audit_retention) from the lead''s table, which is written down, and returns how many.';
+    'Deletes audit records that are older (null: than aurora.secret_audit_retention) from the lead''s table, which is written down, and returns how many; at most 20,000 of each chain, so again until none is left.';
 
 CREATE VIEW aurora.secret_cache WITH (security_invoker = true) AS
     SELECT n.node, n.hits, n.misses, CASE WHEN n.hits + n.misses > 0 THEN round(n.hits::numeric / (n.hits + n.misses), 4) END AS hit_rate,

@@ -17,7 +17,7 @@ DROP ROLE IF EXISTS regress_elsewhere, regress_of_acme;
 CREATE ROLE regress_elsewhere LOGIN;
 CREATE ROLE regress_of_acme;
 
-SELECT plan(162);
+SELECT plan(164);
 
 CREATE FUNCTION pg_temp.rows_of(query text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -526,6 +526,12 @@ SELECT is(pg_temp.tell('b', jsonb_build_array('{"seq":1,"at":"9999-99-99T99:99:9
 SELECT is(pg_temp.rows_of($$ SELECT seq, version, pid, left(detail, 9) FROM aurora.secret_audit WHERE chain LIKE 'b%' ORDER BY seq $$),
           '(1,,,) (2,,,) (3,,,"{""seq"":3,") (4,,,"no record") (5,,,) (6,,,[1]) (7,,,"{""seq"":7,")', 'and one of them does not keep the others from being seen');
 SELECT is((SELECT count(*) FROM aurora.secret_audit WHERE chain LIKE 'b%' AND at > now() - interval '1 day'), 7::bigint, 'with the time at which they came where they tell none');
+
+INSERT INTO aurora.secret_audit_chain (node, chain, head_seq, head_hash, base_hash) VALUES ('elsewhere', repeat('c', 32), 25000, '\x', '\x');
+INSERT INTO aurora.secret_audit_record (node, chain, seq, at, record)
+    SELECT 'elsewhere', repeat('c', 32), n, CASE WHEN n > 24990 THEN now() ELSE now() - interval '2 years' END, '{}' FROM generate_series(1, 25000) n;
+SELECT is(array[aurora.forget_secret_audit(), aurora.forget_secret_audit(), aurora.forget_secret_audit()], array[20000, 4990, 0]::bigint[], 'old records are forgotten in steps');
+SELECT is(pg_temp.rows_of($$ SELECT first_seq, head_seq, (SELECT count(*) FROM aurora.secret_audit_record r WHERE r.chain = c.chain) FROM aurora.secret_audit_chain c WHERE chain LIKE 'c%' $$), '(24991,25000,10)', 'and no young ones');
 
 SELECT * FROM finish();
 \connect :regress
