@@ -5650,13 +5650,15 @@ BEGIN
     END IF;
     IF concurrency_key IS NULL OR at_once IS NULL THEN
         RAISE null_value_not_allowed USING MESSAGE = 'the concurrency key, and how many run at once, may not be null';
+    ELSIF concurrency_key !~ '^[^[:cntrl:]]{1,200}$' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'a concurrency key has 1 to 200 characters, and no control characters';
     END IF;
     PERFORM aurora.make_concurrency(target, of_company, concurrency_key, at_once, true);
     PERFORM aurora.leave_concurrency(ARRAY[target], ARRAY[of_company], ARRAY[concurrency_key], 0);
 END
 $$;
 COMMENT ON FUNCTION aurora.set_concurrency(text, text, int, text) IS
-    'How many of a company''s jobs with that concurrency key run at once in a queue; 1 unless set. Errors: 22023 no such queue or company, 42501, 23514 out of range.';
+    'How many of a company''s jobs with that concurrency key run at once in a queue; 1 unless set. Errors: 22023 no such queue or company, or no key that a job can have, 42501, 23514 out of range.';
 
 -- What is done with jobs.
 
@@ -5943,7 +5945,9 @@ DECLARE
     held aurora.job;
 BEGIN
     PERFORM aurora.require_lead();
-    IF retry_in < interval '0' OR retry_in > interval '30 days' THEN
+    IF job_id IS NULL OR attempt IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'a job''s number and attempt may not be null';
+    ELSIF retry_in < interval '0' OR retry_in > interval '30 days' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'a job is retried in 0 to 30 days';
     END IF;
     SELECT j.* INTO held FROM aurora.job j WHERE j.job_id = fail_job.job_id FOR UPDATE;
@@ -6093,6 +6097,9 @@ CREATE FUNCTION aurora.ended_job_state(job_id bigint) RETURNS text
 DECLARE
     result text;
 BEGIN
+    IF job_id IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'a job''s number may not be null';
+    END IF;
     SELECT a.state INTO result FROM aurora.job_archive a
         WHERE a.job_id = ended_job_state.job_id AND (aurora.is_operator() OR aurora.may_see(a.company_id, a.submitted_by));
     IF NOT FOUND THEN

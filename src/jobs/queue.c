@@ -132,6 +132,12 @@ aurora_queue_find(text *name, text *company, Snapshot snapshot)
 		((AuroraQueue *) linitial(found))->company_id == 0)
 		return linitial(found);
 	company_id = company_of(company, snapshot);
+	if (company_id < 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("there is no company \"%s\" that the caller belongs to",
+							   text_to_cstring(company)),
+						errhint("Without a company the shared queue is meant, or that of the "
+								"caller's own company.")));
 	foreach (cell, found)
 	{
 		AuroraQueue *queue = lfirst(cell);

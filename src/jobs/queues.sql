@@ -156,10 +156,12 @@ BEGIN
     END IF;
     IF concurrency_key IS NULL OR at_once IS NULL THEN
         RAISE null_value_not_allowed USING MESSAGE = 'the concurrency key, and how many run at once, may not be null';
+    ELSIF concurrency_key !~ '^[^[:cntrl:]]{1,200}$' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'a concurrency key has 1 to 200 characters, and no control characters';
     END IF;
     PERFORM aurora.make_concurrency(target, of_company, concurrency_key, at_once, true);
     PERFORM aurora.leave_concurrency(ARRAY[target], ARRAY[of_company], ARRAY[concurrency_key], 0);
 END
 $$;
 COMMENT ON FUNCTION aurora.set_concurrency(text, text, int, text) IS
-    'How many of a company''s jobs with that concurrency key run at once in a queue; 1 unless set. Errors: 22023 no such queue or company, 42501, 23514 out of range.';
+    'How many of a company''s jobs with that concurrency key run at once in a queue; 1 unless set. Errors: 22023 no such queue or company, or no key that a job can have, 42501, 23514 out of range.';
