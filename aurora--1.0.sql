@@ -5527,7 +5527,7 @@ $$;
 COMMENT ON FUNCTION aurora.make_default_queue() IS 'Makes the shared queue "default", which is there when it is first needed.';
 
 CREATE FUNCTION aurora.is_operator() RETURNS boolean
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
     SELECT aurora.administers_all()
         OR coalesce(pg_has_role(aurora.caller(), 'aurora_operator', 'USAGE'), false) AND NOT coalesce((SELECT bool_or(w.assumed) FROM aurora.whoami() w), false)
 $$;
@@ -6301,6 +6301,7 @@ CREATE FUNCTION aurora.lane_rate(queue_id int, class aurora.job_class) RETURNS d
     SELECT sum(m.taken) / greatest(extract(epoch FROM now() - greatest(min(m.minute), now() - interval '5 minutes')), 1)
     FROM aurora.job_minute m
     WHERE m.queue_id = $1 AND m.class = $2 AND m.minute > now() - interval '5 minutes' AND m.taken > 0
+      AND EXISTS (SELECT FROM aurora.job_queue q WHERE q.queue_id = $1 AND (q.company_id IS NULL OR aurora.is_member(q.company_id) OR aurora.is_operator()))
 $$;
 COMMENT ON FUNCTION aurora.lane_rate(int, aurora.job_class) IS 'Jobs of a queue and class taken in a second, over the last five minutes; null when none was.';
 
@@ -6396,8 +6397,8 @@ CREATE POLICY job_refused_result_managed ON aurora.job_refused_result
     USING (aurora.administers_all() OR aurora.may_manage(company_id));
 COMMENT ON POLICY job_refused_result_managed ON aurora.job_refused_result IS 'Administrators see all, and who manages a company its own.';
 ALTER TABLE aurora.job_queue ENABLE ROW LEVEL SECURITY;
-CREATE POLICY job_queue_everyone ON aurora.job_queue USING (true);
-COMMENT ON POLICY job_queue_everyone ON aurora.job_queue IS 'Who may read the table sees all of it; it has no more than names and settings.';
+CREATE POLICY job_queue_usable ON aurora.job_queue USING (company_id IS NULL OR aurora.is_member(company_id) OR aurora.is_operator());
+COMMENT ON POLICY job_queue_usable ON aurora.job_queue IS 'Everybody sees the shared queues, and a company its own; operators and administrators see all.';
 ALTER TABLE aurora.job_minute ENABLE ROW LEVEL SECURITY;
 CREATE POLICY job_minute_everyone ON aurora.job_minute USING (true);
 COMMENT ON POLICY job_minute_everyone ON aurora.job_minute IS 'Who may read the table sees all of it.';
