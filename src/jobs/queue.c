@@ -135,6 +135,12 @@ choose_queue(List *found, text *name, text *company, Snapshot snapshot)
 		((AuroraQueue *) linitial(found))->company_id == 0)
 		return linitial(found);
 	company_id = company_of(company, snapshot);
+	if (company_id < 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("there is no company \"%s\" that the caller belongs to",
+							   text_to_cstring(company)),
+						errhint("Without a company the shared queue is meant, or that of the "
+								"caller's own company.")));
 	foreach (cell, found)
 	{
 		AuroraQueue *queue = lfirst(cell);
@@ -213,6 +219,10 @@ aurora_queue_require_taker(const AuroraQueue *queue, Snapshot snapshot)
 							"company's principals from its own, which aurora.add_queue() makes.")));
 }
 
+/*
+ * A member of aurora_node that is no registered node goes by its role's name, so that it has no
+ * more than what it took either; operators may help with what any taker has.
+ */
 char *
 aurora_queue_node(Snapshot snapshot, bool *is_drained)
 {
@@ -235,6 +245,9 @@ aurora_queue_node(Snapshot snapshot, bool *is_drained)
 		*is_drained = !scan.nulls[NODE_DRAINED_AT];
 	}
 	aurora_scan_close(&scan);
+	if (node == NULL && !role_has(caller.role, "aurora_operator") &&
+		!role_has(caller.role, "aurora_admin"))
+		node = pstrdup(NameStr(name));
 	return node;
 }
 

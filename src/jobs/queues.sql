@@ -33,28 +33,47 @@ $$;
 COMMENT ON FUNCTION aurora.make_default_queue() IS 'Makes the shared queue "default", which is there when it is first needed.';
 
 CREATE FUNCTION aurora.is_operator() RETURNS boolean
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
     SELECT aurora.administers_all()
         OR coalesce(pg_has_role(aurora.caller(), 'aurora_operator', 'USAGE'), false) AND NOT coalesce((SELECT bool_or(w.assumed) FROM aurora.whoami() w), false)
 $$;
 COMMENT ON FUNCTION aurora.is_operator() IS 'Is the caller an operator or an administrator, with nobody assumed.';
 
-CREATE FUNCTION aurora.queue_to_manage(queue text, company text) RETURNS aurora.job_queue
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION aurora.queue_to_manage(queue text, company text, to_remove boolean DEFAULT false) RETURNS aurora.job_queue
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     result aurora.job_queue;
 BEGIN
     PERFORM aurora.require_lead();
-    SELECT q.* INTO result FROM aurora.job_queue q WHERE q.queue_id = aurora.find_queue(queue, company) FOR UPDATE;
+    SELECT q.* INTO result FROM aurora.job_queue q WHERE q.queue_id = aurora.find_queue(queue, company);
     IF NOT (aurora.is_operator() OR result.company_id IS NOT NULL AND aurora.may_manage(result.company_id)) THEN
         RAISE insufficient_privilege USING
             MESSAGE = format('permission denied to change queue "%s"', queue),
             HINT = 'Operators may; of a company''s own queue its admins, too.';
     END IF;
+    IF to_remove THEN
+        LOCK TABLE aurora.job IN SHARE ROW EXCLUSIVE MODE;
+    END IF;
+    SELECT q.* INTO result FROM aurora.job_queue q WHERE q.queue_id = result.queue_id FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('queue "%s" has just been removed', queue);
+    END IF;
     RETURN result;
 END
 $$;
-COMMENT ON FUNCTION aurora.queue_to_manage(text, text) IS 'The queue, locked, for a caller that may change it. Errors: 42501, 22023, 25006.';
+COMMENT ON FUNCTION aurora.queue_to_manage(text, text, boolean) IS
+    'The queue, locked, for a caller that may change it; to remove it, once nobody submits a job and with a lock so that nobody does. Errors: 42501, 22023, 25006, 55P03 somebody is in the way for two seconds.';
+
+CREATE FUNCTION aurora.keep_jobs_from_company() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+BEGIN
+    LOCK TABLE aurora.job IN SHARE ROW EXCLUSIVE MODE;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION aurora.keep_jobs_from_company() IS 'Before a company is deleted, waits until nobody submits a job, and keeps others from doing so: jobs are written past foreign keys.';
+CREATE TRIGGER company_keep_jobs_away BEFORE DELETE ON aurora.company FOR EACH STATEMENT EXECUTE FUNCTION aurora.keep_jobs_from_company();
+COMMENT ON TRIGGER company_keep_jobs_away ON aurora.company IS 'No job of it is left that is being submitted.';
 
 CREATE FUNCTION aurora.add_queue(name text, company text DEFAULT NULL, lease interval DEFAULT '5 minutes', max_attempts int DEFAULT 5,
                                  retry_delay interval DEFAULT '5 seconds', retry_delay_max interval DEFAULT '1 hour',
@@ -130,7 +149,7 @@ COMMENT ON FUNCTION aurora.drain_queue(text, boolean, text) IS
 CREATE FUNCTION aurora.remove_queue(queue text, company text DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    target aurora.job_queue := aurora.queue_to_manage(queue, company);
+    target aurora.job_queue := aurora.queue_to_manage(queue, company, true);
     live bigint;
 BEGIN
     SELECT count(*) INTO live FROM aurora.job j WHERE j.queue_id = target.queue_id;
@@ -143,7 +162,7 @@ BEGIN
     DELETE FROM aurora.job_queue q WHERE q.queue_id = target.queue_id;
 END
 $$;
-COMMENT ON FUNCTION aurora.remove_queue(text, text) IS 'Removes a queue without live jobs. The archive keeps those that have ended. Errors: 55000 it has jobs, 22023 no such queue, 42501.';
+COMMENT ON FUNCTION aurora.remove_queue(text, text) IS 'Removes a queue without live jobs. The archive keeps those that have ended. Errors: 55000 it has jobs, 22023 no such queue, 42501, 55P03 a job is being submitted.';
 
 CREATE FUNCTION aurora.set_concurrency(queue text, concurrency_key text, at_once int, company text DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -159,10 +178,12 @@ BEGIN
     END IF;
     IF concurrency_key IS NULL OR at_once IS NULL THEN
         RAISE null_value_not_allowed USING MESSAGE = 'the concurrency key, and how many run at once, may not be null';
+    ELSIF concurrency_key !~ '^[^[:cntrl:]]{1,200}$' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'a concurrency key has 1 to 200 characters, and no control characters';
     END IF;
     PERFORM aurora.make_concurrency(target, of_company, concurrency_key, at_once, true);
     PERFORM aurora.leave_concurrency(ARRAY[target], ARRAY[of_company], ARRAY[concurrency_key], 0);
 END
 $$;
 COMMENT ON FUNCTION aurora.set_concurrency(text, text, int, text) IS
-    'How many of a company''s jobs with that concurrency key run at once in a queue; 1 unless set. Errors: 22023 no such queue or company, 42501, 23514 out of range.';
+    'How many of a company''s jobs with that concurrency key run at once in a queue; 1 unless set. Errors: 22023 no such queue or company, or no key that a job can have, 42501, 23514 out of range.';

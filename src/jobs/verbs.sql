@@ -283,7 +283,9 @@ DECLARE
     held aurora.job;
 BEGIN
     PERFORM aurora.require_lead();
-    IF retry_in < interval '0' OR retry_in > interval '30 days' THEN
+    IF job_id IS NULL OR attempt IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'a job''s number and attempt may not be null';
+    ELSIF retry_in < interval '0' OR retry_in > interval '30 days' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'a job is retried in 0 to 30 days';
     END IF;
     SELECT j.* INTO held FROM aurora.job j WHERE j.job_id = fail_job.job_id FOR UPDATE;
@@ -433,6 +435,9 @@ CREATE FUNCTION aurora.ended_job_state(job_id bigint) RETURNS text
 DECLARE
     result text;
 BEGIN
+    IF job_id IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'a job''s number may not be null';
+    END IF;
     SELECT a.state INTO result FROM aurora.job_archive a
         WHERE a.job_id = ended_job_state.job_id AND (aurora.is_operator() OR aurora.may_see(a.company_id, a.submitted_by));
     IF NOT FOUND THEN
