@@ -90,7 +90,7 @@ is_sql($standby, "CALL aurora.wait_events('of another kind', 0, '10 ms')", 0, 'a
 my ($out, $err) = try_sql($standby, "BEGIN; CALL aurora.wait_events('chat', 0, '1 s')");
 is(sql_state($err), '25001', 'a wait inside a transaction is refused');
 like($err, qr/HINT:  Call it by itself/, '... with a hint');
-($out, $err) = try_sql($standby, "DO \$\$ BEGIN CALL aurora.wait_events('chat', 0, '1 s'); END \$\$");
+($out, $err) = try_sql($standby, "DO \$\$ DECLARE n bigint; BEGIN CALL aurora.wait_events('chat', 0, '1 s', NULL, NULL, n); END \$\$");
 is($err, '', 'a DO block outside a transaction may wait');
 
 # ---- a standby takes no writes ----

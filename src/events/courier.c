@@ -21,6 +21,8 @@
 #define LONGEST_WAIT_MS 500
 #define CONNECTING_WAIT_MS 20
 #define MAX_CARRIERS 8
+#define LOCK_TIMEOUT "500ms" /* it gives way before a deadlock with DROP EXTENSION is looked for \
+							  */
 
 typedef struct Carrier
 {
@@ -226,6 +228,7 @@ aurora_courier_main(Datum arg)
 	aurora_process_begin(AURORA_PROCESS_COURIER, database);
 	/* Who publishes notes has the disk waited for all the same. */
 	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
+	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_OVERRIDE);
 	snprintf(redis_channel, sizeof(redis_channel), "aurora_topic:" UINT64_FORMAT,
 			 GetSystemIdentifier());
 	poller = aurora_poller_create();

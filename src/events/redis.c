@@ -20,6 +20,7 @@
 
 #include "common/pg_prng.h"
 #include "miscadmin.h"
+#include "storage/fd.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
@@ -41,6 +42,7 @@ typedef enum Phase
 } Phase;
 
 static char *redis_url = NULL;
+static char *password_file = NULL;
 static char *tls_ca = NULL;
 static char *tls_cert = NULL;
 static char *tls_key = NULL;
@@ -253,6 +255,36 @@ command(int count, const char **words)
 	redisFreeCommand(text);
 }
 
+/*
+ * The first line of the file takes the place of the URL's password, which the server's log shows
+ * when the setting changes. Read for each connection, so that it may be changed before Redis's.
+ */
+static bool
+read_password(void)
+{
+	char line[AURORA_REDIS_TEXT_SIZE] = "";
+	FILE *file;
+	bool whole;
+
+	if (password_file[0] == '\0')
+		return true;
+	file = AllocateFile(password_file, "r");
+	if (file == NULL)
+	{
+		fail_system("aurora.redis_password_file", errno);
+		return false;
+	}
+	whole = fgets(line, sizeof(line), file) != NULL && strlen(line) < sizeof(line) - 1;
+	(void) FreeFile(file);
+	line[strcspn(line, "\r\n")] = '\0';
+	if (whole)
+		strlcpy(redis.url.password, line, sizeof(redis.url.password));
+	else
+		fail("aurora.redis_password_file has no first line, or one that is too long");
+	explicit_bzero(line, sizeof(line));
+	return whole;
+}
+
 static void
 begin_login(void)
 {
@@ -261,6 +293,8 @@ begin_login(void)
 	const char *subscription[] = {"SUBSCRIBE", redis.channel};
 	const char *ping[] = {"PING"};
 
+	if (!read_password())
+		return;
 	redis.phase = PHASE_LOGIN;
 	if (redis.url.user[0])
 		command(3, login);
@@ -554,8 +588,8 @@ follow_settings(bool subscribe)
 {
 	char configured[sizeof(redis.configured)];
 
-	snprintf(configured, sizeof(configured), "%s %s %s %s %d", redis_url, tls_ca, tls_cert, tls_key,
-			 subscribe);
+	snprintf(configured, sizeof(configured), "%s %s %s %s %s %d", redis_url, password_file, tls_ca,
+			 tls_cert, tls_key, subscribe);
 	if (strcmp(configured, redis.configured) == 0)
 		return;
 	close_connection();
@@ -660,6 +694,12 @@ aurora_redis_init(void)
 		"The Redis that carries numbers of new events to standbys; empty for none.",
 		"redis://[[user]:password@]host[:port], rediss:// for TLS, unix:///path for a socket.",
 		&redis_url, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, check_url, NULL, NULL);
+	DefineCustomStringVariable("aurora.redis_password_file",
+							   "File whose first line is the password for Redis; empty for the "
+							   "URL's.",
+							   "A password in the URL shows in the server's log when it changes.",
+							   &password_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL,
+							   NULL);
 	DefineCustomStringVariable("aurora.redis_tls_ca",
 							   "File with the certificates that vouch for Redis; empty for those "
 							   "that the system trusts.",

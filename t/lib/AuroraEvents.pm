@@ -180,7 +180,7 @@ CONF
         ? "port 0\ntls-port $port\ntls-auth-clients no\ntls-ca-cert-file $option{tls}/ca.crt\n"
           . "tls-cert-file $option{tls}/server.crt\ntls-key-file $option{tls}/server.key\n"
         : "port $port\n");
-    append_to_file("$folder/redis.conf", "requirepass $option{password}\n") if $option{password};
+    append_to_file("$folder/redis.conf", "requirepass \"$option{password}\"\n") if $option{password};
     return \%redis;
 }
 
