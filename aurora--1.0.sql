@@ -578,7 +578,7 @@ COMMENT ON SEQUENCE aurora.topic_topic_id_seq IS 'Numbers the topics.';
 
 CREATE TABLE aurora.topic (
     topic_id bigint PRIMARY KEY DEFAULT nextval('aurora.topic_topic_id_seq'),
-    company_id int REFERENCES aurora.company,
+    company_id int REFERENCES aurora.company ON DELETE CASCADE,
     name text COLLATE "C" NOT NULL,
     last_seq bigint NOT NULL DEFAULT 0,
     first_seq bigint NOT NULL DEFAULT 1,
@@ -726,7 +726,7 @@ COMMENT ON FUNCTION aurora.publish_note(int, text, jsonb) IS
 CREATE FUNCTION aurora.publish_notes() RETURNS boolean
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_publish_notes';
 COMMENT ON FUNCTION aurora.publish_notes() IS
-    'Publishes what transactions told of, up to 500 notes; true when there is more. The courier does this by itself. Errors: 25006 on a standby.';
+    'Publishes what transactions told of, up to 500 notes; true when there is more. The courier does this by itself; where none runs, it is needed after REPEATABLE READ and prepared transactions only. Errors: 25006 on a standby.';
 
 -- ---- topics ----
 

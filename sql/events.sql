@@ -23,7 +23,7 @@ CREATE ROLE regress_e_monitor IN ROLE aurora_monitor;
 CREATE ROLE regress_e_gateway IN ROLE aurora_gateway;
 CREATE ROLE regress_e_plain;
 
-SELECT plan(133);
+SELECT plan(136);
 
 -- The rows of a query as text.
 CREATE FUNCTION pg_temp.rows_of(query text) RETURNS text LANGUAGE plpgsql AS $$
@@ -291,7 +291,14 @@ BEGIN;
 SELECT aurora.add_item('prepared', owner => 'boss', company => 'Acme') AS id \gset
 PREPARE TRANSACTION 'regress_events';
 COMMIT PREPARED 'regress_events';
-SELECT is(pg_temp.rows_of($$ SELECT payload -> 'changed' ->> 0 FROM aurora.events('items/boss', 4, company => 'Acme') $$), format('(%s)', :id), 'a prepared transaction tells as well');
+SELECT is((SELECT count(*) FROM aurora.event_note), 1::bigint, 'a prepared transaction without a courier holds no topic: it leaves a note');
+SELECT is(aurora.publish_notes(), false, 'which publish_notes() publishes');
+SELECT is(pg_temp.rows_of($$ SELECT payload -> 'changed' ->> 0 FROM aurora.events('items/boss', 4, company => 'Acme') $$), format('(%s)', :id), 'so it is told as well');
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT aurora.add_item('repeatable', owner => 'boss', company => 'Acme') AS id \gset
+COMMIT;
+SELECT is((SELECT payload -> 'changed' ->> 0 FROM aurora.event_note), :'id', 'so does one that keeps its first snapshot');
+SELECT aurora.publish_notes() AS ignored \gset
 SELECT is(pg_temp.who_may($$ count(*) FROM aurora.events('items/member', company => 'Acme') $$), 'boss member bolt:22023 operator:22023 node:22023 monitor:22023 gateway:22023', 'an owner''s items are for it and for managers');
 SELECT is(pg_temp.as_role('member', $$ string_agg(topic, ' ' ORDER BY topic COLLATE "C") FROM aurora.topics WHERE topic LIKE 'items/%' $$), 'items/member', 'others do not see the topic');
 SELECT aurora.put_secret('hubspot', 'token', 'a great secret'), aurora.put_secret('hubspot', 'token', 'another great secret', 'one', 'Acme'), aurora.delete_secret('hubspot', 'token') \gset ignored_

@@ -3,9 +3,9 @@
  *
  * One "launcher" without a database runs on every node from the moment it answers reads. It watches
  * aurora.database and keeps one process of each kind in it: the "agent", the "auditor" and the
- * "courier" on every node, the "worker" on the lead only, so that a promoted standby gets its worker
- * by itself. They never stand in the way of DROP, RENAME or copying of their database: such a
- * command has them leave first.
+ * "courier" on every node, the "worker" on the lead only, so that a promoted standby gets its
+ * worker by itself. They never stand in the way of DROP, RENAME or copying of their database: such
+ * a command has them leave first.
  */
 #include "core/core.h"
 

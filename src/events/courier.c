@@ -21,8 +21,7 @@
 #define LONGEST_WAIT_MS 500
 #define CONNECTING_WAIT_MS 20
 #define MAX_CARRIERS 8
-#define LOCK_TIMEOUT "500ms" /* it gives way before a deadlock with DROP EXTENSION is looked for \
-							  */
+#define LOCK_TIMEOUT "500ms" /* before a deadlock with DROP EXTENSION is looked for */
 
 typedef struct Carrier
 {

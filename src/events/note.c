@@ -4,7 +4,9 @@
  * Writers of items must not wait for one another's commits, which a topic's row lock would have
  * them do. So a transaction with notes writes them, unnumbered, into a table as its last act, and
  * the lead's courier gives them numbers and publishes them. Where no courier runs, the transaction
- * publishes them itself, in the order of the topics' names, so that two never wait for each other.
+ * publishes them itself, in the order of the topics' names, so that two never wait for each other;
+ * but one that would hold the topics for long, or fail where others have published since its
+ * snapshot, leaves them to publish_notes().
  */
 #include "events/events.h"
 
@@ -293,15 +295,16 @@ publish_notes(void)
  * As the extension's owner, since the caller may neither publish nor write there.
  */
 static void
-end_notes(void)
+end_notes(XactEvent event)
 {
+	bool leaves = has_courier() || event == XACT_EVENT_PRE_PREPARE || IsolationUsesXactSnapshot();
 	Oid user;
 	int context;
 
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, context | SECURITY_LOCAL_USERID_CHANGE);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (has_courier())
+	if (leaves)
 		store_notes();
 	else
 		publish_notes();
@@ -317,7 +320,7 @@ end_transaction(XactEvent event, void *arg)
 		return;
 	if ((event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE) &&
 		aurora_extension_exists())
-		end_notes();
+		end_notes(event);
 	notes = NIL;
 }
 
