@@ -17,6 +17,7 @@
 
 #define TOPIC_CHANNEL "aurora_topic"
 #define WANTED_US 2000000L
+#define PACE_US 2000L	  /* between two looks at what has rung */
 #define SWEEP_US 1000000L /* a ring can be lost, with a prepared transaction say */
 #define LONGEST_WAIT_MS 500
 #define CONNECTING_WAIT_MS 20
@@ -46,8 +47,8 @@ static int notify_interval_ms = 0;
 static int64 notified = 0;
 static char redis_channel[64];
 
-/* What was taken from the bells and is not told yet. */
-static AuroraRing rings[2 * AURORA_BELL_MAX_COLLECTED];
+/* What was taken from the bells and those who LISTEN are not told of yet. */
+static AuroraRing rings[AURORA_BELL_MAX_COLLECTED];
 static int ring_count = 0;
 static bool rings_complete = true;
 
@@ -65,24 +66,56 @@ aurora_courier_carry(AuroraBell kind, const char *channel, AuroraRingName name)
 
 /* ---- telling, on the lead ---- */
 
+static void
+keep_ring(const AuroraRing *ring)
+{
+	for (int i = 0; i < ring_count; i++)
+		if (rings[i].kind == ring->kind && rings[i].id == ring->id)
+		{
+			rings[i].value = Max(rings[i].value, ring->value);
+			return;
+		}
+	if (ring_count < AURORA_BELL_MAX_COLLECTED)
+		rings[ring_count++] = *ring;
+	else
+		rings_complete = false;
+}
+
+static bool
+is_event(const AuroraRing *ring)
+{
+	return ring->kind == AURORA_BELL_TOPIC && ring->id != 0;
+}
+
+/*
+ * Takes what has rung, and tells Redis; true when something may be noted.
+ */
 static bool
 take_rings(void)
 {
+	static AuroraRing taken[AURORA_BELL_MAX_COLLECTED];
 	bool complete;
-	bool noted = false;
-	int taken = aurora_bell_take_collected(rings + ring_count, &complete);
+	bool noted;
+	int count = aurora_bell_take_collected(taken, &complete);
+	char text[48];
 
-	for (int i = ring_count; i < ring_count + taken; i++)
-		noted = noted || rings[i].kind == AURORA_BELL_NOTE;
-	ring_count += taken;
 	rings_complete = rings_complete && complete;
-	return noted || !complete;
-}
-
-static char *
-text_of(const AuroraRing *ring)
-{
-	return psprintf(INT64_FORMAT " " INT64_FORMAT, ring->id, ring->value);
+	noted = !complete;
+	for (int i = 0; i < count; i++)
+	{
+		if (taken[i].kind == AURORA_BELL_NOTE)
+			noted = true;
+		else
+			keep_ring(&taken[i]);
+		if (is_event(&taken[i]))
+		{
+			snprintf(text, sizeof(text), INT64_FORMAT " " INT64_FORMAT, taken[i].id,
+					 taken[i].value);
+			aurora_redis_publish(text);
+		}
+	}
+	aurora_redis_flush();
+	return noted;
 }
 
 /*
@@ -93,8 +126,9 @@ notify_listeners(void)
 {
 	for (int i = 0; i < ring_count; i++)
 	{
-		if (rings[i].kind == AURORA_BELL_TOPIC && rings[i].id != 0)
-			Async_Notify(TOPIC_CHANNEL, text_of(&rings[i]));
+		if (is_event(&rings[i]))
+			Async_Notify(TOPIC_CHANNEL,
+						 psprintf(INT64_FORMAT " " INT64_FORMAT, rings[i].id, rings[i].value));
 		for (int c = 0; c < carrier_count; c++)
 		{
 			char *name = rings[i].kind == carriers[c].kind ? carriers[c].name(rings[i].id) : NULL;
@@ -108,30 +142,31 @@ notify_listeners(void)
 	return true;
 }
 
-static void
-tell(void)
+/*
+ * At once for the first of a burst, and for the rest of it in intervals: a NOTIFY is a commit of
+ * its own. Returns when to come back for what is left, in microseconds; 0 for nothing left.
+ */
+static int64
+notify_in_turn(void)
 {
-	if (ring_count == 0 && rings_complete)
-		return;
-	for (int i = 0; i < ring_count; i++)
-		if (rings[i].kind == AURORA_BELL_TOPIC && rings[i].id != 0)
-		{
-			char *text = text_of(&rings[i]);
+	static int64 next_us = 0;
+	int64 now = aurora_clock_us();
 
-			aurora_redis_publish(text);
-			pfree(text);
-		}
-	aurora_redis_flush();
+	if (ring_count == 0 && rings_complete)
+		return 0;
+	if (now < next_us)
+		return next_us - now;
+	next_us = now + notify_interval_ms * INT64CONST(1000);
 	if (aurora_run_in_transaction("notify listeners", notify_listeners))
 		notified += ring_count;
 	ring_count = 0;
 	rings_complete = true;
+	return 0;
 }
 
 /*
- * Publishes what is noted, and tells of that and of all else; at most once in an interval, so that
- * a burst is told of in few batches and its first event at once. Returns when it is to be called
- * again, in ms.
+ * Publishes what is noted, and tells of that and of all else. Returns when it is to be called again
+ * at the latest, in ms.
  */
 static long
 serve_lead(void)
@@ -139,22 +174,20 @@ serve_lead(void)
 	static int64 next_us = 0;
 	static int64 sweep_us = 0;
 	int64 now = aurora_clock_us();
-	bool noted;
+	int64 left_us;
 
 	if (now < next_us)
 		return (long) ((next_us - now + 999) / 1000);
-	noted = take_rings() || now >= sweep_us;
-	if (noted)
+	next_us = now + PACE_US;
+	if (take_rings() || now >= sweep_us)
 	{
 		sweep_us = now + SWEEP_US;
 		while (aurora_run_in_transaction("publish notes", aurora_note_publish))
 			CHECK_FOR_INTERRUPTS();
 		(void) take_rings();
 	}
-	if (ring_count > 0 || !rings_complete)
-		next_us = now + notify_interval_ms * INT64CONST(1000);
-	tell();
-	return LONGEST_WAIT_MS;
+	left_us = notify_in_turn();
+	return left_us == 0 ? LONGEST_WAIT_MS : (long) ((left_us + 999) / 1000);
 }
 
 /* ---- hearing, on a standby ---- */
