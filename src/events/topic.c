@@ -142,9 +142,15 @@ aurora_topic_company(const AuroraIdentity *identity, text *name, text *company, 
 		return id;
 	if (company == NULL && identity->principals != NIL)
 		return ((AuroraPrincipal *) linitial(identity->principals))->company_id;
-	if (!writes && company == NULL && identity->administers_all &&
-		aurora_identity_companies(identity, snapshot) == NIL)
-		return -1;
+	if (company == NULL && identity->administers_all)
+	{
+		List *all = aurora_identity_companies(identity, snapshot);
+
+		if (list_length(all) == 1)
+			return linitial_int(all);
+		if (all == NIL && !writes)
+			return -1;
+	}
 	return ask_company_for(company);
 }
 
