@@ -31,7 +31,7 @@ ISOLATION_TESTDB = aurora_isolation
 
 $(OBJS): $(SOURCES_H)
 
-.PHONY: help sql check-sql format check-format programs fuzz demo test bench
+.PHONY: help sql check-sql format check-format programs fuzz demo test bench soak
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,3 +79,6 @@ test:  ## install what is missing, build, run every check and test
 
 bench:  ## run the benchmarks of bench/ and print their tables
 	@bench/run
+
+soak:  ## push SOAK_JOBS jobs through the queue while takers and PostgreSQL are killed
+	@bench/soak_jobs $(or $(SOAK_JOBS),100000)

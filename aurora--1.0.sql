@@ -2452,6 +2452,9 @@ $$;
 
 -- ---- what makes sessions forget ----
 
+-- Each change of a secret, whoever makes it, passes the trigger on aurora.secret_version: the place to
+-- announce it from, by its names only.
+
 CREATE FUNCTION aurora.secret_changed() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'aurora_secret_changed';
 COMMENT ON FUNCTION aurora.secret_changed() IS
@@ -2579,6 +2582,7 @@ DECLARE
 BEGIN
     PERFORM aurora.require_lead();
     IF NOT aurora.administers_all() THEN
+        PERFORM aurora.audit_secret('rotate', false, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
         RAISE insufficient_privilege USING
             MESSAGE = 'permission denied to rotate the keys of secrets',
             HINT = 'Members of aurora_admin may.';
@@ -2753,11 +2757,11 @@ COMMENT ON FUNCTION aurora.secret_to_change(text, text, text, text, text) IS
     'The secret of exactly that scope, locked, for a caller that may change it. Errors: 42501, 42704, 22023, 25006.';
 
 CREATE FUNCTION aurora.may_change_secret(company_id int, service text) RETURNS boolean
-    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_may_change_secret';
+    LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_may_change_secret';
 COMMENT ON FUNCTION aurora.may_change_secret(int, text) IS 'May the caller put and delete secrets of that company (null: of none) and service.';
 
 CREATE FUNCTION aurora.may_export_secret(company_id int, service text, plain boolean) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_may_export_secret';
+    LANGUAGE c STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_may_export_secret';
 COMMENT ON FUNCTION aurora.may_export_secret(int, text, boolean) IS
     'May the caller export secrets of that company (0: of none) and service: encrypted with the right to read, in plain text with the right to export.';
 
@@ -2893,7 +2897,7 @@ COMMENT ON COLUMN aurora.secrets.changed_by IS 'The role that put it.';
 
 -- ---- grants ----
 
-CREATE FUNCTION aurora.grant_terms(grantee name, service text, company text, may text, OUT of_company int, OUT of_right aurora.secret_right)
+CREATE FUNCTION aurora.grant_terms(action text, grantee name, service text, company text, may text, OUT of_company int, OUT of_right aurora.secret_right)
     RETURNS record
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -2909,6 +2913,7 @@ BEGIN
     PERFORM aurora.check_secret_name(service, 'key', NULL);
     SELECT c.company_id INTO of_company FROM aurora.company c WHERE c.name = company;
     IF NOT (aurora.administers_all() OR of_company IS NOT NULL AND aurora.may_manage(of_company)) THEN
+        PERFORM aurora.audit_secret(action, false, service, NULL, NULL, company, of_company, NULL, format('%s: %s', grantee, may));
         RAISE insufficient_privilege USING
             MESSAGE = 'permission denied to grant rights to secrets',
             HINT = 'Members of aurora_admin may; principals with trust "admin" may for the secrets of their own company.';
@@ -2919,13 +2924,13 @@ BEGIN
     of_right := may::aurora.secret_right;
 END
 $$;
-COMMENT ON FUNCTION aurora.grant_terms(name, text, text, text) IS
+COMMENT ON FUNCTION aurora.grant_terms(text, name, text, text, text) IS
     'Checks what is to be granted or revoked, and that the caller may. Errors: 42501, 22023, 22004, 25006.';
 
 CREATE FUNCTION aurora.grant_secret(grantee name, service text, company text DEFAULT NULL, may text DEFAULT 'read') RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    terms record := aurora.grant_terms(grantee, service, company, may);
+    terms record := aurora.grant_terms('grant', grantee, service, company, may);
     role_oid oid := (SELECT r.oid FROM pg_roles r WHERE r.rolname = grantee);
 BEGIN
     IF role_oid IS NULL THEN
@@ -2948,7 +2953,7 @@ COMMENT ON FUNCTION aurora.grant_secret(name, text, text, text) IS
 CREATE FUNCTION aurora.revoke_secret(grantee name, service text, company text DEFAULT NULL, may text DEFAULT 'read') RETURNS boolean
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    terms record := aurora.grant_terms(grantee, service, company, may);
+    terms record := aurora.grant_terms('revoke', grantee, service, company, may);
     revoked boolean;
 BEGIN
     DELETE FROM aurora.secret_grant g
@@ -3013,7 +3018,7 @@ COMMENT ON FUNCTION aurora.import_secrets_env(text, text, text, text) IS
 CREATE FUNCTION aurora.import_secrets_json(content text, node text DEFAULT NULL, company text DEFAULT NULL) RETURNS int
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_import_secrets_json';
 COMMENT ON FUNCTION aurora.import_secrets_json(text, text, text) IS
-    'Puts the values of {service: {key: value}} and returns how many; or takes back what export_secrets() gave, in the scopes of then. All or nothing. Errors: 22023 bad text, 55000 no key here opens the export, and those of put_secret().';
+    'Puts the values of {service: {key: value}} and returns how many; or takes back what export_secrets() gave encrypted, in the scopes of then, for administrators only, since its names are not sealed. All or nothing. Errors: 22023 bad text, 55000 no key here opens the export, and those of put_secret().';
 
 CREATE FUNCTION aurora.export_secrets(service text DEFAULT '*', company text DEFAULT NULL, plain boolean DEFAULT false) RETURNS jsonb
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -3042,6 +3047,7 @@ BEGIN
         WHERE coalesce(s.company_id, 0) = of_company AND aurora.secret_matches(pattern, s.service)
           AND aurora.secret_state(v) = 'active' AND (s.node IS NULL OR NOT plain);
     IF refused IS NOT NULL OR chosen IS NULL AND NOT aurora.may_export_secret(of_company, pattern, plain) THEN
+        PERFORM aurora.audit_secret('export', false, coalesce(refused, service), NULL, NULL, company, nullif(greatest(of_company, 0), 0), NULL, NULL);
         RAISE insufficient_privilege USING
             MESSAGE = format('permission denied to export secrets of service "%s"', coalesce(refused, service)),
             HINT = 'aurora.grant_secret() gives the right "export", which plain text takes, and "read", which an encrypted export takes.';
@@ -3079,7 +3085,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.export_secrets(text, text, boolean) IS
-    'The active secrets of a company (null: those that belong to none) of services that the pattern fits: encrypted, in all scopes, for import_secrets_json() where the master key is; or in plain text as {service: {key: value}}, those for all nodes. Each is written down. Takes the right to read, or to export in plain text. Errors: 42501 for one of them at least.';
+    'The active secrets of a company (null: those that belong to none) of services that the pattern fits: encrypted, in all scopes, for import_secrets_json() by an administrator where the master key is; or in plain text as {service: {key: value}}, those for all nodes. Each is written down. Takes the right to read, or to export in plain text. Errors: 42501 for one of them at least.';
 
 CREATE FUNCTION aurora.secret_matches(pattern text, service text) RETURNS boolean
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_secret_matches_sql';
@@ -3136,6 +3142,16 @@ END
 $$;
 COMMENT ON FUNCTION aurora.is_json_object(text) IS 'Is the text a JSON object.';
 
+CREATE FUNCTION aurora.secret_record_time(record text) RETURNS timestamptz
+    LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN substring(record FROM '"at":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)"')::timestamptz;
+EXCEPTION WHEN data_exception THEN
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION aurora.secret_record_time(text) IS 'The time that a record tells; null for none.';
+
 CREATE FUNCTION aurora.receive_secret_audit(node text, body jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -3153,6 +3169,8 @@ BEGIN
         ON CONFLICT ON CONSTRAINT secret_audit_chain_pkey DO UPDATE SET node = excluded.node RETURNING c.* INTO known;
     FOR line IN SELECT r FROM jsonb_array_elements_text(body->'records') r LOOP
         line_seq := coalesce(substring(line FROM '^\{"seq":([0-9]{1,18}),')::bigint, known.head_seq + 1);
+        -- What was lost on the way comes again, with all that is behind it.
+        EXIT WHEN line_seq > known.head_seq + 1 AND NOT body ? 'anew';
         why := CASE
             WHEN line_seq <= known.head_seq THEN
                 CASE WHEN EXISTS (SELECT FROM aurora.secret_audit_record r WHERE r.node = known.node AND r.chain = known.chain
@@ -3167,7 +3185,7 @@ BEGIN
         CONTINUE WHEN line_seq <= known.head_seq;
         INSERT INTO aurora.secret_audit_record (node, chain, seq, company_id, at, record)
             VALUES (known.node, known.chain, line_seq, substring(line FROM '"company_id":([0-9]{1,9})[,}]')::int,
-                    coalesce(substring(line FROM '"at":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)"')::timestamptz, clock_timestamp()),
+                    coalesce(aurora.secret_record_time(line), clock_timestamp()),
                     CASE WHEN aurora.is_json_object(line) THEN line ELSE jsonb_build_object('unreadable', line)::text END);
         known.head_hash := aurora.secret_record_told(line);
         known.head_seq := line_seq;
@@ -3178,7 +3196,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.receive_secret_audit(text, jsonb) IS
-    'Takes audit records of a node: {chain, records}, each a line of its file. What has come before is passed over. A record that does not go on where the chain ends is kept, and the chain is marked as broken from there.';
+    'Takes audit records of a node: {chain, records, anew}, each a line of its file. What has come before is passed over. With anew, a record that does not go on where the chain ends is kept, and the chain is marked as broken from there; without, what is between was lost on the way, and all is waited for.';
 
 CREATE FUNCTION aurora.receive_secret_cache(node text, body jsonb) RETURNS void
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -3196,8 +3214,8 @@ COMMENT ON FUNCTION aurora.receive_secret_cache(text, jsonb) IS 'Takes the count
 CREATE VIEW aurora.secret_audit WITH (security_invoker = true) AS
     SELECT r.node, r.chain, r.seq, r.at, j.j->>'action' AS action, j.j->>'outcome' AS outcome, j.j->>'service' AS service,
            j.j->>'key' AS key_name, j.j->>'scope' AS scope, j.j->>'node' AS for_node, j.j->>'company' AS company,
-           (j.j->>'version')::int AS version, j.j->>'role' AS role, j.j->>'session' AS session_role, j.j->>'owner' AS owner,
-           j.j->>'database' AS database, j.j->>'client' AS client, (j.j->>'pid')::int AS pid,
+           substring(j.j->>'version' FROM '^\d{1,9}$')::int AS version, j.j->>'role' AS role, j.j->>'session' AS session_role, j.j->>'owner' AS owner,
+           j.j->>'database' AS database, j.j->>'client' AS client, substring(j.j->>'pid' FROM '^\d{1,9}$')::int AS pid,
            coalesce(j.j->>'detail', j.j->>'unreadable') AS detail
     FROM aurora.secret_audit_record r CROSS JOIN LATERAL (SELECT r.record::jsonb AS j) j;
 COMMENT ON VIEW aurora.secret_audit IS 'Every access to secrets on every node that the lead has been told of.';
@@ -3205,7 +3223,7 @@ COMMENT ON COLUMN aurora.secret_audit.node IS 'The node on which it was.';
 COMMENT ON COLUMN aurora.secret_audit.chain IS 'The chain of the node''s records.';
 COMMENT ON COLUMN aurora.secret_audit.seq IS 'Number in the chain.';
 COMMENT ON COLUMN aurora.secret_audit.at IS 'When, by the node''s clock.';
-COMMENT ON COLUMN aurora.secret_audit.action IS 'begin (of the chain), read, put, delete, undelete, destroy, export, grant, revoke or rotate.';
+COMMENT ON COLUMN aurora.secret_audit.action IS 'begin (of the chain), read, put, delete, undelete, destroy, export, import (of an export, refused), grant, revoke, rotate or forget (of records).';
 COMMENT ON COLUMN aurora.secret_audit.outcome IS 'granted, refused, missing, or failed when the stored value did not open. What changes secrets is written down before its transaction commits; it may have been rolled back.';
 COMMENT ON COLUMN aurora.secret_audit.service IS 'The service that was asked for.';
 COMMENT ON COLUMN aurora.secret_audit.key_name IS 'The key name.';
@@ -3272,11 +3290,14 @@ BEGIN
     PERFORM aurora.require_lead();
     until := clock_timestamp() - coalesce(keep, make_interval(days => current_setting('aurora.secret_audit_retention')::int));
     FOR of_chain IN SELECT c.* FROM aurora.secret_audit_chain c FOR UPDATE LOOP
-        -- Up to the first record that is young enough: a chain loses its beginning only.
-        SELECT r.seq, r.record INTO last_old FROM aurora.secret_audit_record r
-            WHERE r.node = of_chain.node AND r.chain = of_chain.chain
-              AND r.seq < coalesce((SELECT min(y.seq) FROM aurora.secret_audit_record y
-                                    WHERE y.node = of_chain.node AND y.chain = of_chain.chain AND y.at >= until), of_chain.head_seq + 1)
+        -- Up to the first record that is young enough: a chain loses its beginning only. And not too many
+        -- at once, since the node's records and heartbeats wait for it.
+        SELECT r.seq, r.record INTO last_old
+            FROM (SELECT o.seq, o.record FROM aurora.secret_audit_record o
+                  WHERE o.node = of_chain.node AND o.chain = of_chain.chain ORDER BY o.seq LIMIT 20000) r
+            WHERE r.seq < coalesce((SELECT y.seq FROM aurora.secret_audit_record y
+                                    WHERE y.node = of_chain.node AND y.chain = of_chain.chain AND y.at >= until
+                                    ORDER BY y.seq LIMIT 1), of_chain.head_seq + 1)
             ORDER BY r.seq DESC LIMIT 1;
         CONTINUE WHEN NOT FOUND;
         DELETE FROM aurora.secret_audit_record r WHERE r.node = of_chain.node AND r.chain = of_chain.chain AND r.seq <= last_old.seq;
@@ -3288,11 +3309,14 @@ BEGIN
     DELETE FROM aurora.secret_audit_chain c
         WHERE c.first_seq > c.head_seq AND c.began_at < until
           AND EXISTS (SELECT FROM aurora.secret_audit_chain n WHERE n.node = c.node AND n.began_at > c.began_at);
+    IF deleted > 0 AND aurora.library_preloaded() THEN
+        PERFORM aurora.audit_secret('forget', true, NULL, NULL, NULL, NULL, NULL, NULL, format('%s records of before %s', deleted, until));
+    END IF;
     RETURN deleted;
 END
 $$;
 COMMENT ON FUNCTION aurora.forget_secret_audit(interval) IS
-    'Deletes audit records that are older (null: than aurora.secret_audit_retention) from the lead''s table, and returns how many.';
+    'Deletes audit records that are older (null: than aurora.secret_audit_retention) from the lead''s table, which is written down, and returns how many; at most 20,000 of each chain, so again until none is left.';
 
 CREATE VIEW aurora.secret_cache WITH (security_invoker = true) AS
     SELECT n.node, n.hits, n.misses, CASE WHEN n.hits + n.misses > 0 THEN round(n.hits::numeric / (n.hits + n.misses), 4) END AS hit_rate,
@@ -5243,10 +5267,13 @@ CREATE TABLE aurora.job_queue (
     paused_at timestamptz,
     drained_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
+    normal_slack interval NOT NULL DEFAULT '1 minute',
+    batch_slack interval NOT NULL DEFAULT '1 hour',
     CONSTRAINT job_queue_name_key UNIQUE NULLS NOT DISTINCT (name, company_id),
     CONSTRAINT job_queue_name_check CHECK (name ~ '^[[:alnum:]_.:-]{1,100}$'),
     CONSTRAINT job_queue_lease_check CHECK (lease BETWEEN interval '1 second' AND interval '7 days'),
     CONSTRAINT job_queue_max_attempts_check CHECK (max_attempts BETWEEN 1 AND 1000),
+    CONSTRAINT job_queue_slack_check CHECK (normal_slack BETWEEN interval '0' AND batch_slack AND batch_slack <= interval '30 days'),
     CONSTRAINT job_queue_retry_delay_check CHECK (retry_delay BETWEEN interval '0' AND retry_delay_max AND retry_delay_max <= interval '30 days')
 ) WITH (fillfactor = 50);
 ALTER SEQUENCE aurora.job_queue_queue_id_seq OWNED BY aurora.job_queue.queue_id;
@@ -5261,6 +5288,8 @@ COMMENT ON COLUMN aurora.job_queue.retry_delay_max IS 'The longest wait between 
 COMMENT ON COLUMN aurora.job_queue.paused_at IS 'Since when nothing is taken from it; null when jobs are.';
 COMMENT ON COLUMN aurora.job_queue.drained_at IS 'Since when no job is accepted; null when they are.';
 COMMENT ON COLUMN aurora.job_queue.created_at IS 'When it was added.';
+COMMENT ON COLUMN aurora.job_queue.normal_slack IS 'How long after an interactive job a normal one may run that could run at the same time.';
+COMMENT ON COLUMN aurora.job_queue.batch_slack IS 'The same for a batch job.';
 
 -- ---- live jobs ----
 
@@ -5570,7 +5599,8 @@ CREATE TRIGGER company_keep_jobs_away BEFORE DELETE ON aurora.company FOR EACH S
 COMMENT ON TRIGGER company_keep_jobs_away ON aurora.company IS 'No job of it is left that is being submitted.';
 
 CREATE FUNCTION aurora.add_queue(name text, company text DEFAULT NULL, lease interval DEFAULT '5 minutes', max_attempts int DEFAULT 5,
-                                 retry_delay interval DEFAULT '5 seconds', retry_delay_max interval DEFAULT '1 hour') RETURNS int
+                                 retry_delay interval DEFAULT '5 seconds', retry_delay_max interval DEFAULT '1 hour',
+                                 normal_slack interval DEFAULT '1 minute', batch_slack interval DEFAULT '1 hour') RETURNS int
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     of_company int := CASE WHEN company IS NOT NULL THEN aurora.company_for(company) END;
@@ -5582,8 +5612,8 @@ BEGIN
             MESSAGE = 'permission denied to add a queue',
             HINT = 'Operators add shared queues; admins of a company add its own: name the company.';
     END IF;
-    INSERT INTO aurora.job_queue (company_id, name, lease, max_attempts, retry_delay, retry_delay_max)
-        VALUES (of_company, name, lease, max_attempts, retry_delay, retry_delay_max)
+    INSERT INTO aurora.job_queue (company_id, name, lease, max_attempts, retry_delay, retry_delay_max, normal_slack, batch_slack)
+        VALUES (of_company, name, lease, max_attempts, retry_delay, retry_delay_max, normal_slack, batch_slack)
         ON CONFLICT ON CONSTRAINT job_queue_name_key DO NOTHING RETURNING queue_id INTO made;
     IF made IS NULL THEN
         RAISE duplicate_object USING
@@ -5593,23 +5623,25 @@ BEGIN
     RETURN made;
 END
 $$;
-COMMENT ON FUNCTION aurora.add_queue(text, text, interval, int, interval, interval) IS
-    'Adds a queue and returns its number: of a company, whose principals alone use it, or shared by all, which nodes and operators serve. lease: how long a taker has a job without renewing, 1 second to 7 days; retry_delay doubles with each attempt up to retry_delay_max, less a random part of up to a half. Errors: 42710 it is there, 42501, 23514 out of range.';
+COMMENT ON FUNCTION aurora.add_queue(text, text, interval, int, interval, interval, interval, interval) IS
+    'Adds a queue and returns its number: of a company, whose principals alone use it, or shared by all, which nodes and operators serve. lease: how long a taker has a job without renewing, 1 second to 7 days; retry_delay doubles with each attempt up to retry_delay_max, less a random part of up to a half; normal_slack and batch_slack: how long after an interactive job one of these classes may run. Errors: 42710 it is there, 42501, 23514 out of range.';
 
 CREATE FUNCTION aurora.set_queue(queue text, company text DEFAULT NULL, lease interval DEFAULT NULL, max_attempts int DEFAULT NULL,
-                                 retry_delay interval DEFAULT NULL, retry_delay_max interval DEFAULT NULL) RETURNS aurora.job_queue
+                                 retry_delay interval DEFAULT NULL, retry_delay_max interval DEFAULT NULL,
+                                 normal_slack interval DEFAULT NULL, batch_slack interval DEFAULT NULL) RETURNS aurora.job_queue
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     result aurora.job_queue := aurora.queue_to_manage(queue, company);
 BEGIN
     UPDATE aurora.job_queue q SET
         lease = coalesce(set_queue.lease, q.lease), max_attempts = coalesce(set_queue.max_attempts, q.max_attempts),
-        retry_delay = coalesce(set_queue.retry_delay, q.retry_delay), retry_delay_max = coalesce(set_queue.retry_delay_max, q.retry_delay_max)
+        retry_delay = coalesce(set_queue.retry_delay, q.retry_delay), retry_delay_max = coalesce(set_queue.retry_delay_max, q.retry_delay_max),
+        normal_slack = coalesce(set_queue.normal_slack, q.normal_slack), batch_slack = coalesce(set_queue.batch_slack, q.batch_slack)
         WHERE q.queue_id = result.queue_id RETURNING q.* INTO result;
     RETURN result;
 END
 $$;
-COMMENT ON FUNCTION aurora.set_queue(text, text, interval, int, interval, interval) IS
+COMMENT ON FUNCTION aurora.set_queue(text, text, interval, int, interval, interval, interval, interval) IS
     'Changes a queue''s settings; what is left null stays. Jobs that are there keep their number of attempts. Errors: 22023 no such queue, 42501, 23514 out of range.';
 
 CREATE FUNCTION aurora.pause_queue(queue text, paused boolean DEFAULT true, company text DEFAULT NULL) RETURNS void

@@ -240,7 +240,8 @@ SELECT is(pg_temp.columns_of('aurora.secret_audit_chain'),
           'node chain first_seq head_seq head_hash base_hash began_at broken_seq problem',
           'columns of secret_audit_chain are where C reads them');
 SELECT matches(pg_temp.columns_of('aurora.node'), '^name role address login_role drained_at ', 'columns of node are where C reads them');
-SELECT is(pg_temp.columns_of('aurora.job_queue'), 'queue_id company_id name lease max_attempts retry_delay retry_delay_max paused_at drained_at created_at',
+SELECT is(pg_temp.columns_of('aurora.job_queue'), 'queue_id company_id name lease max_attempts retry_delay retry_delay_max paused_at drained_at created_at '
+          'normal_slack batch_slack',
           'columns of job_queue are where C reads them');
 SELECT is(pg_temp.columns_of('aurora.job'),
           'job_id company_id queue_id class state position ready_at submitted_at attempt max_attempts blockers has_dependents started_at lease_until '

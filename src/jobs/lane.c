@@ -293,45 +293,61 @@ end_subtransaction(SubXactEvent event, SubTransactionId my_subid, SubTransaction
 
 /* ---- marks ---- */
 
-AuroraLaneRead
-aurora_lane_read(int32 queue_id, AuroraJobClass class)
+void
+aurora_lanes_read(int32 queue_id, AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT])
 {
-	AuroraLaneRead read = {.mark = PG_INT64_MIN};
-	Lane *lane;
+	Queue *queue;
 
+	for (int i = 0; i < AURORA_JOB_CLASS_COUNT; i++)
+		reads[i] = (AuroraLaneRead) {.mark = PG_INT64_MIN};
 	if (lock == NULL)
-		return read;
+		return;
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	lane = lane_of(queue_id, class);
-	read.mark = lane->mark;
-	read.arrivals = lane->arrivals;
+	queue = queue_of(queue_id);
+	for (int i = 0; i < AURORA_JOB_CLASS_COUNT; i++)
+		reads[i] =
+			(AuroraLaneRead) {.mark = queue->lanes[i].mark, .arrivals = queue->lanes[i].arrivals};
 	LWLockRelease(lock);
 	/* What this transaction has submitted or let go nobody else knows yet. */
 	for (int i = 0; i < pending_count; i++)
-		if (pending[i].queue_id == queue_id && pending[i].class == class)
-			read.mark = Min(read.mark, pending[i].arrived);
-	return read;
+		if (pending[i].queue_id == queue_id)
+			reads[pending[i].class].mark = Min(reads[pending[i].class].mark, pending[i].arrived);
 }
 
 /*
  * A job that arrived since the read began may have been committed after its snapshot; so the mark
  * stops at the least of these, and stays where it is when they are too many to tell.
  */
-void
-aurora_lane_advance(int32 queue_id, AuroraJobClass class, const AuroraLaneRead *read, int64 mark)
+static void
+advance(Lane *lane, const AuroraLaneRead *read, int64 mark)
 {
-	Lane *lane;
+	if (lane->arrivals < read->arrivals || lane->arrivals - read->arrivals > RECENT)
+		return;
+	for (uint64 i = read->arrivals; i < lane->arrivals; i++)
+		mark = Min(mark, lane->recent[i % RECENT]);
+	lane->mark = Max(lane->mark, mark);
+}
+
+void
+aurora_lanes_advance(int32 queue_id, const AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT],
+					 const int64 marks[AURORA_JOB_CLASS_COUNT],
+					 const int64 taken[AURORA_JOB_CLASS_COUNT])
+{
+	Queue *queue;
 
 	if (lock == NULL)
 		return;
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	lane = lane_of(queue_id, class);
-	if (lane->arrivals < read->arrivals || lane->arrivals - read->arrivals > RECENT)
-		mark = PG_INT64_MIN;
-	else
-		for (uint64 i = read->arrivals; i < lane->arrivals; i++)
-			mark = Min(mark, lane->recent[i % RECENT]);
-	lane->mark = Max(lane->mark, mark);
+	queue = queue_of(queue_id);
+	for (int i = 0; i < AURORA_JOB_CLASS_COUNT; i++)
+	{
+		Lane *lane = &queue->lanes[i];
+
+		advance(lane, &reads[i], marks[i]);
+		/* A clock that is not known is read with the companies' last positions. */
+		if (lane->virtual_time != 0)
+			lane->virtual_time = Max(lane->virtual_time, taken[i]);
+	}
 	LWLockRelease(lock);
 }
 
@@ -350,17 +366,11 @@ void
 aurora_lane_leave(int32 queue_id, AuroraJobClass class, int64 position)
 {
 	Pending *p;
-	Lane *lane;
 
 	if (lock == NULL)
 		return;
 	p = pending_now(queue_id, class);
 	p->left = Min(p->left, position);
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	lane = lane_of(queue_id, class);
-	if (lane->virtual_time != 0) /* or it would not be read with the companies' last positions */
-		lane->virtual_time = Max(lane->virtual_time, position);
-	LWLockRelease(lock);
 }
 
 bool

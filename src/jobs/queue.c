@@ -4,7 +4,6 @@
 #include "jobs/jobs.h"
 
 #include "access/genam.h"
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -27,7 +26,10 @@ enum
 	QUEUE_RETRY_DELAY,
 	QUEUE_RETRY_DELAY_MAX,
 	QUEUE_PAUSED_AT,
-	QUEUE_DRAINED_AT
+	QUEUE_DRAINED_AT,
+	QUEUE_CREATED_AT,
+	QUEUE_NORMAL_SLACK,
+	QUEUE_BATCH_SLACK
 };
 
 /* Columns of aurora.node that are read here. */
@@ -57,6 +59,11 @@ read_queue(const AuroraScan *scan)
 		scan->nulls[QUEUE_COMPANY_ID] ? 0 : DatumGetInt32(scan->values[QUEUE_COMPANY_ID]);
 	queue->name = TextDatumGetCString(scan->values[QUEUE_NAME]);
 	queue->lease_us = interval_us(DatumGetIntervalP(scan->values[QUEUE_LEASE]));
+	queue->slack_us[AURORA_JOB_INTERACTIVE] = 0;
+	queue->slack_us[AURORA_JOB_NORMAL] =
+		interval_us(DatumGetIntervalP(scan->values[QUEUE_NORMAL_SLACK]));
+	queue->slack_us[AURORA_JOB_BATCH] =
+		interval_us(DatumGetIntervalP(scan->values[QUEUE_BATCH_SLACK]));
 	queue->max_attempts = DatumGetInt32(scan->values[QUEUE_MAX_ATTEMPTS]);
 	queue->is_paused = !scan->nulls[QUEUE_PAUSED_AT];
 	queue->is_drained = !scan->nulls[QUEUE_DRAINED_AT];
@@ -112,20 +119,16 @@ company_of(text *company, Snapshot snapshot)
 	return identity->administers_all || aurora_identity_in(identity, company_id) ? company_id : -1;
 }
 
-AuroraQueue *
-aurora_queue_find(text *name, text *company, Snapshot snapshot)
+/*
+ * Among the queues of one name the one that the call means.
+ */
+static AuroraQueue *
+choose_queue(List *found, text *name, text *company, Snapshot snapshot)
 {
-	List *found = read_queues(name, 0, snapshot);
 	AuroraQueue *shared = NULL;
 	int32 company_id;
 	ListCell *cell;
-	bool isnull;
 
-	if (found == NIL && strcmp(text_to_cstring(name), DEFAULT_QUEUE) == 0 && !RecoveryInProgress())
-	{
-		(void) aurora_jobs_call("SELECT aurora.make_default_queue()", 0, NULL, NULL, NULL, &isnull);
-		found = read_queues(name, 0, NULL);
-	}
 	if (found == NIL)
 		no_queue(name);
 	if (list_length(found) == 1 && company == NULL &&
@@ -154,6 +157,26 @@ aurora_queue_find(text *name, text *company, Snapshot snapshot)
 	if (shared == NULL)
 		no_queue(name);
 	return shared;
+}
+
+AuroraQueue *
+aurora_queue_find(text *name, text *company, Snapshot snapshot)
+{
+	return choose_queue(read_queues(name, 0, snapshot), name, company, snapshot);
+}
+
+AuroraQueue *
+aurora_queue_need(text *name, text *company, Snapshot snapshot)
+{
+	List *found = read_queues(name, 0, snapshot);
+	bool isnull;
+
+	if (found == NIL && strcmp(text_to_cstring(name), DEFAULT_QUEUE) == 0)
+	{
+		(void) aurora_jobs_call("SELECT aurora.make_default_queue()", 0, NULL, NULL, NULL, &isnull);
+		found = read_queues(name, 0, NULL);
+	}
+	return choose_queue(found, name, company, snapshot);
 }
 
 AuroraQueue *

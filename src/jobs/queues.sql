@@ -76,7 +76,8 @@ CREATE TRIGGER company_keep_jobs_away BEFORE DELETE ON aurora.company FOR EACH S
 COMMENT ON TRIGGER company_keep_jobs_away ON aurora.company IS 'No job of it is left that is being submitted.';
 
 CREATE FUNCTION aurora.add_queue(name text, company text DEFAULT NULL, lease interval DEFAULT '5 minutes', max_attempts int DEFAULT 5,
-                                 retry_delay interval DEFAULT '5 seconds', retry_delay_max interval DEFAULT '1 hour') RETURNS int
+                                 retry_delay interval DEFAULT '5 seconds', retry_delay_max interval DEFAULT '1 hour',
+                                 normal_slack interval DEFAULT '1 minute', batch_slack interval DEFAULT '1 hour') RETURNS int
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     of_company int := CASE WHEN company IS NOT NULL THEN aurora.company_for(company) END;
@@ -88,8 +89,8 @@ BEGIN
             MESSAGE = 'permission denied to add a queue',
             HINT = 'Operators add shared queues; admins of a company add its own: name the company.';
     END IF;
-    INSERT INTO aurora.job_queue (company_id, name, lease, max_attempts, retry_delay, retry_delay_max)
-        VALUES (of_company, name, lease, max_attempts, retry_delay, retry_delay_max)
+    INSERT INTO aurora.job_queue (company_id, name, lease, max_attempts, retry_delay, retry_delay_max, normal_slack, batch_slack)
+        VALUES (of_company, name, lease, max_attempts, retry_delay, retry_delay_max, normal_slack, batch_slack)
         ON CONFLICT ON CONSTRAINT job_queue_name_key DO NOTHING RETURNING queue_id INTO made;
     IF made IS NULL THEN
         RAISE duplicate_object USING
@@ -99,23 +100,25 @@ BEGIN
     RETURN made;
 END
 $$;
-COMMENT ON FUNCTION aurora.add_queue(text, text, interval, int, interval, interval) IS
-    'Adds a queue and returns its number: of a company, whose principals alone use it, or shared by all, which nodes and operators serve. lease: how long a taker has a job without renewing, 1 second to 7 days; retry_delay doubles with each attempt up to retry_delay_max, less a random part of up to a half. Errors: 42710 it is there, 42501, 23514 out of range.';
+COMMENT ON FUNCTION aurora.add_queue(text, text, interval, int, interval, interval, interval, interval) IS
+    'Adds a queue and returns its number: of a company, whose principals alone use it, or shared by all, which nodes and operators serve. lease: how long a taker has a job without renewing, 1 second to 7 days; retry_delay doubles with each attempt up to retry_delay_max, less a random part of up to a half; normal_slack and batch_slack: how long after an interactive job one of these classes may run. Errors: 42710 it is there, 42501, 23514 out of range.';
 
 CREATE FUNCTION aurora.set_queue(queue text, company text DEFAULT NULL, lease interval DEFAULT NULL, max_attempts int DEFAULT NULL,
-                                 retry_delay interval DEFAULT NULL, retry_delay_max interval DEFAULT NULL) RETURNS aurora.job_queue
+                                 retry_delay interval DEFAULT NULL, retry_delay_max interval DEFAULT NULL,
+                                 normal_slack interval DEFAULT NULL, batch_slack interval DEFAULT NULL) RETURNS aurora.job_queue
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     result aurora.job_queue := aurora.queue_to_manage(queue, company);
 BEGIN
     UPDATE aurora.job_queue q SET
         lease = coalesce(set_queue.lease, q.lease), max_attempts = coalesce(set_queue.max_attempts, q.max_attempts),
-        retry_delay = coalesce(set_queue.retry_delay, q.retry_delay), retry_delay_max = coalesce(set_queue.retry_delay_max, q.retry_delay_max)
+        retry_delay = coalesce(set_queue.retry_delay, q.retry_delay), retry_delay_max = coalesce(set_queue.retry_delay_max, q.retry_delay_max),
+        normal_slack = coalesce(set_queue.normal_slack, q.normal_slack), batch_slack = coalesce(set_queue.batch_slack, q.batch_slack)
         WHERE q.queue_id = result.queue_id RETURNING q.* INTO result;
     RETURN result;
 END
 $$;
-COMMENT ON FUNCTION aurora.set_queue(text, text, interval, int, interval, interval) IS
+COMMENT ON FUNCTION aurora.set_queue(text, text, interval, int, interval, interval, interval, interval) IS
     'Changes a queue''s settings; what is left null stays. Jobs that are there keep their number of attempts. Errors: 22023 no such queue, 42501, 23514 out of range.';
 
 CREATE FUNCTION aurora.pause_queue(queue text, paused boolean DEFAULT true, company text DEFAULT NULL) RETURNS void

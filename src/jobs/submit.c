@@ -166,7 +166,7 @@ read_arguments(Submission *submission, FunctionCallInfo fcinfo, const Arguments 
 	/* Queues and companies are removed under a lock that this one excludes: what is there stays. */
 	LockRelationOid(aurora_relation_oid("job"), RowExclusiveLock);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	submission->queue = aurora_queue_find(PG_GETARG_TEXT_PP(0), company, snapshot);
+	submission->queue = aurora_queue_need(PG_GETARG_TEXT_PP(0), company, snapshot);
 	find_submitter(submission, company, snapshot);
 	UnregisterSnapshot(snapshot);
 	if (submission->queue->is_drained)
@@ -262,6 +262,7 @@ write_directly(const Submission *submission, Datum *payloads, int count, int64 *
 		aurora_job_table_insert(&table, values, nulls);
 	}
 	aurora_job_table_close(&table);
+	CommandCounterIncrement();
 	if (waits)
 		aurora_lane_arrive(queue_id, submission->class, position);
 	else

@@ -66,8 +66,7 @@ rotate(void)
 static bool
 forget(void)
 {
-	(void) run_duty("SELECT aurora.run_duty('forget_secret_audit')");
-	return false;
+	return run_duty("SELECT aurora.run_duty('forget_secret_audit')");
 }
 
 void

@@ -219,6 +219,9 @@ $$;
 
 -- ---- what makes sessions forget ----
 
+-- Each change of a secret, whoever makes it, passes the trigger on aurora.secret_version: the place to
+-- announce it from, by its names only.
+
 CREATE FUNCTION aurora.secret_changed() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'aurora_secret_changed';
 COMMENT ON FUNCTION aurora.secret_changed() IS
