@@ -62,11 +62,12 @@ typedef struct Tag
 	int64 finish; /* where the company's next job starts, at the least */
 } Tag;
 
-/* What this transaction does to a lane, told to the others when it ends. */
+/* What this transaction, or a part of it, does to a lane: told to the others when it ends. */
 typedef struct Pending
 {
 	int32 queue_id;
 	AuroraJobClass class;
+	int nesting;	 /* of the subtransaction */
 	int64 arrived;	 /* least position; PG_INT64_MAX for none */
 	int64 left;		 /* least position taken; it arrives again when the transaction fails */
 	TimestampTz due; /* 0 for none */
@@ -138,10 +139,11 @@ lane_of(int32 queue_id, AuroraJobClass class)
 /* ---- what a transaction has done, until it ends ---- */
 
 static Pending *
-pending_for(int32 queue_id, AuroraJobClass class)
+pending_for(int32 queue_id, AuroraJobClass class, int nesting)
 {
 	for (int i = pending_count - 1; i >= 0; i--)
-		if (pending[i].queue_id == queue_id && pending[i].class == class)
+		if (pending[i].queue_id == queue_id && pending[i].class == class &&
+			pending[i].nesting == nesting)
 			return &pending[i];
 	if (pending_count == pending_room)
 	{
@@ -154,9 +156,16 @@ pending_for(int32 queue_id, AuroraJobClass class)
 	memset(&pending[pending_count], 0, sizeof(Pending));
 	pending[pending_count].queue_id = queue_id;
 	pending[pending_count].class = class;
+	pending[pending_count].nesting = nesting;
 	pending[pending_count].arrived = PG_INT64_MAX;
 	pending[pending_count].left = PG_INT64_MAX;
 	return &pending[pending_count++];
+}
+
+static Pending *
+pending_now(int32 queue_id, AuroraJobClass class)
+{
+	return pending_for(queue_id, class, GetCurrentTransactionNestLevel());
 }
 
 static void
@@ -228,28 +237,58 @@ end_transaction(XactEvent event, void *arg)
 }
 
 /*
- * What was taken since a savepoint may be there again, and what fell due may not have been seen to.
- * It is not told apart from what was done before: a job that arrives without being there costs a
- * look.
+ * What was taken since a savepoint that is rolled back is there again, and what fell due may not
+ * have been seen to.
  */
+static void
+undo(const Pending *p)
+{
+	Queue *queue;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	queue = queue_of(p->queue_id);
+	queue->next_due = 0;
+	if (p->left != PG_INT64_MAX)
+		arrive(&queue->lanes[p->class], p->left);
+	LWLockRelease(lock);
+	aurora_bell_ring(AURORA_BELL_QUEUE, p->queue_id);
+}
+
+/*
+ * What a subtransaction has done its parent has, when it commits.
+ */
+static void
+hand_up(const Pending *p)
+{
+	Pending *parent = pending_for(p->queue_id, p->class, p->nesting - 1);
+
+	parent->arrived = Min(parent->arrived, p->arrived);
+	parent->left = Min(parent->left, p->left);
+	if (p->due != 0)
+		parent->due = parent->due == 0 ? p->due : Min(parent->due, p->due);
+	add_counts(&parent->counts, &p->counts);
+}
+
 static void
 end_subtransaction(SubXactEvent event, SubTransactionId my_subid, SubTransactionId parent_subid,
 				   void *arg)
 {
-	if (event != SUBXACT_EVENT_ABORT_SUB || pending_count == 0)
-		return;
-	for (int i = 0; i < pending_count; i++)
-		pending[i].arrived = Min(pending[i].arrived, pending[i].left);
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	for (int i = 0; i < pending_count; i++)
-	{
-		Queue *queue = queue_of(pending[i].queue_id);
+	int nesting = GetCurrentTransactionNestLevel();
 
-		queue->next_due = 0;
-		if (pending[i].arrived != PG_INT64_MAX)
-			arrive(&queue->lanes[pending[i].class], pending[i].arrived);
+	if (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB)
+		return;
+	for (int i = pending_count - 1; i >= 0; i--)
+	{
+		Pending ended = pending[i];
+
+		if (ended.nesting < nesting)
+			continue;
+		pending[i] = pending[--pending_count];
+		if (event == SUBXACT_EVENT_ABORT_SUB)
+			undo(&ended);
+		else
+			hand_up(&ended);
 	}
-	LWLockRelease(lock);
 }
 
 /* ---- marks ---- */
@@ -319,7 +358,7 @@ aurora_lane_arrive(int32 queue_id, AuroraJobClass class, int64 position)
 
 	if (lock == NULL)
 		return;
-	p = pending_for(queue_id, class);
+	p = pending_now(queue_id, class);
 	p->arrived = Min(p->arrived, position);
 }
 
@@ -330,7 +369,7 @@ aurora_lane_leave(int32 queue_id, AuroraJobClass class, int64 position)
 
 	if (lock == NULL)
 		return;
-	p = pending_for(queue_id, class);
+	p = pending_now(queue_id, class);
 	p->left = Min(p->left, position);
 }
 
@@ -486,7 +525,7 @@ aurora_queue_due_at(int32 queue_id, TimestampTz at)
 
 	if (lock == NULL)
 		return;
-	p = pending_for(queue_id, AURORA_JOB_INTERACTIVE);
+	p = pending_now(queue_id, AURORA_JOB_INTERACTIVE);
 	p->due = p->due == 0 ? at : Min(p->due, at);
 }
 
@@ -551,7 +590,7 @@ void
 aurora_lane_count(int32 queue_id, AuroraJobClass class, const AuroraJobCounts *counts)
 {
 	if (lock != NULL)
-		add_counts(&pending_for(queue_id, class)->counts, counts);
+		add_counts(&pending_now(queue_id, class)->counts, counts);
 }
 
 bool

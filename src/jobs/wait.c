@@ -113,9 +113,9 @@ serves(int32 queue_id)
 }
 
 /*
- * Sleeps until the bell rings, something falls due or it is time to look; true when it was rung.
+ * Sleeps until the bell rings, something falls due or it is time to look.
  */
-static bool
+static void
 sleep_a_while(int32 queue_id, uint64 rings, int64 left_us)
 {
 	int64 sleep_ms = Min(LOOK_MS, (left_us + 999) / 1000);
@@ -124,7 +124,7 @@ sleep_a_while(int32 queue_id, uint64 rings, int64 left_us)
 	if (due != DT_NOEND)
 		sleep_ms =
 			Min(sleep_ms, Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due)));
-	return aurora_bell_wait(AURORA_BELL_QUEUE, queue_id, rings, (long) sleep_ms);
+	(void) aurora_bell_wait(AURORA_BELL_QUEUE, queue_id, rings, (long) sleep_ms);
 }
 
 /*
@@ -163,8 +163,7 @@ aurora_wait_jobs(PG_FUNCTION_ARGS)
 		if (found || aurora_clock_us() >= end_us)
 			break;
 		SPI_commit();
-		if (sleep_a_while(queue_id, rings, end_us - aurora_clock_us()) && is_served)
-			break;
+		sleep_a_while(queue_id, rings, end_us - aurora_clock_us());
 	}
 	SPI_finish();
 	PG_RETURN_VOID();
