@@ -803,7 +803,7 @@ COMMENT ON FUNCTION aurora.remove_topic(text, text) IS
 CREATE FUNCTION aurora.trim_events(max_rows int DEFAULT 5000) RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    retention interval := current_setting('aurora.event_retention')::interval;
+    retention interval;
     candidate record;
     t aurora.topic;
     cut bigint;
@@ -815,6 +815,8 @@ BEGIN
             MESSAGE = 'at least one row must be asked for',
             HINT = 'Leave max_rows out for the default.';
     END IF;
+    -- Not before a function of the library was called, which defines the setting.
+    retention := current_setting('aurora.event_retention');
     FOR candidate IN
         SELECT c.topic_id FROM aurora.topic c LEFT JOIN aurora.event e ON e.topic_id = c.topic_id AND e.seq = c.first_seq
         WHERE c.first_seq <= c.last_seq
@@ -916,7 +918,7 @@ CREATE PROCEDURE aurora.wait_events(topic text, after_seq bigint, timeout interv
                                     company text DEFAULT NULL, INOUT last_seq bigint DEFAULT NULL)
     LANGUAGE c AS 'MODULE_PATHNAME', 'aurora_wait_events';
 COMMENT ON PROCEDURE aurora.wait_events(text, bigint, interval, uuid, text, bigint) IS
-    'Waits until the topic has an event after that number, up to the timeout (0 to 24 hours), and gives the number of its last event, 0 for none. Also for a topic that is not there yet, and on a standby. It holds no snapshot while it waits, so it is called by itself. Errors: 25001 inside a transaction or function, 55000 no preloaded library, 42501 no right, 55A01, 55A03 as events(), 22023, 22004.';
+    'Waits until the topic has an event after that number, up to the timeout (0 to 24 hours), and gives the number of its last event, 0 for none. Also for a topic that is not there yet, and on a standby. It holds no snapshot while it waits, so it is called by itself. A gateway may wait for any companys topics. Errors: 25001 inside a transaction or function, 55000 no preloaded library, 42501 no right, 55A01, 55A03 as events(), 22023, 22004.';
 
 -- Consumers: who has read how far, kept with the events.
 

@@ -161,6 +161,19 @@ unlike(slurp_file($_->logfile), qr/hush/, 'the password of the file is not in th
 my ($out, $err) = try_sql($lead, 'CREATE ROLE plain; SET ROLE plain; SHOW aurora.redis_url');
 is(sql_state($err), '42501', 'the URL is not shown to everybody');
 
+for my $url ('http://127.0.0.1', 'redis://', 'redis://a@b', 'redis://:p@h:0', 'redis://:p@h:99999', 'redis://h:x', 'redis://h/3', 'redis://[::1',
+    'unix://relative', 'redis://:%zz@h', 'redis://:%00@h', 'redis://' . 'x' x 300)
+{
+    ($out, $err) = try_sql($lead, "ALTER SYSTEM SET aurora.redis_url = '$url'");
+    is(sql_state($err), '22023', 'the URL ' . substr($url, 0, 30) . ' is refused when it is set');
+}
+for my $url ('redis://[::1]:6379', 'rediss://user:p%40@h:1/', 'unix://:p@/x/y')
+{
+    ($out, $err) = try_sql($lead, "ALTER SYSTEM SET aurora.redis_url = '$url'");
+    is($err, '', "the URL $url is taken");
+}
+$lead->safe_psql('postgres', 'ALTER SYSTEM RESET aurora.redis_url');
+
 # ---- the standby is promoted ----
 
 my $waiting = waiter($standby, 'news', $published, '60 s');

@@ -124,6 +124,7 @@ $writers = start_item_writers($plain, 80);
 is($status, 0, 'without the library preloaded 8 writers of items of 50 owners have no error, so no deadlock') or diag($output);
 all_is_told($plain, 'without the library preloaded');
 is_sql($plain, "SELECT aurora.publish('chat', '1', company => 'Acme'), (SELECT count(*) FROM aurora.events('items/owner 1', company => 'Acme')) > 0", '1|t', 'publishing and reading work');
+is_sql($plain, 'SELECT aurora.trim_events()', 0, 'trimming, too, in a session that has not loaded the library');
 ($out, $err) = try_sql($plain, "CALL aurora.wait_events('chat', 0, '1 s', NULL, 'Acme')");
 is(sql_state($err), '55000', 'waiting is refused');
 like($err, qr/HINT:  Add aurora to shared_preload_libraries/, '... with a hint');

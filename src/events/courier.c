@@ -14,6 +14,7 @@
 #include "storage/lwlock.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 
 #define TOPIC_CHANNEL "aurora_topic"
 #define WANTED_US 2000000L
@@ -254,10 +255,13 @@ void
 aurora_courier_main(Datum arg)
 {
 	Oid database = DatumGetObjectId(arg);
+	MemoryContext turn_context;
 	AuroraPoller *poller;
 	int64 next_check_us = 0;
 
 	aurora_process_begin(AURORA_PROCESS_COURIER, database);
+	turn_context =
+		AllocSetContextCreate(TopMemoryContext, "aurora courier turn", ALLOCSET_DEFAULT_SIZES);
 	/* Who publishes notes has the disk waited for all the same. */
 	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
 	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_OVERRIDE);
@@ -269,6 +273,8 @@ aurora_courier_main(Datum arg)
 	aurora_bell_collect();
 	for (;;)
 	{
+		MemoryContextSwitchTo(turn_context);
+		MemoryContextReset(turn_context);
 		if (aurora_clock_us() >= next_check_us)
 		{
 			next_check_us = aurora_clock_us() + WANTED_US;

@@ -37,4 +37,4 @@ CREATE PROCEDURE aurora.wait_events(topic text, after_seq bigint, timeout interv
                                     company text DEFAULT NULL, INOUT last_seq bigint DEFAULT NULL)
     LANGUAGE c AS 'MODULE_PATHNAME', 'aurora_wait_events';
 COMMENT ON PROCEDURE aurora.wait_events(text, bigint, interval, uuid, text, bigint) IS
-    'Waits until the topic has an event after that number, up to the timeout (0 to 24 hours), and gives the number of its last event, 0 for none. Also for a topic that is not there yet, and on a standby. It holds no snapshot while it waits, so it is called by itself. Errors: 25001 inside a transaction or function, 55000 no preloaded library, 42501 no right, 55A01, 55A03 as events(), 22023, 22004.';
+    'Waits until the topic has an event after that number, up to the timeout (0 to 24 hours), and gives the number of its last event, 0 for none. Also for a topic that is not there yet, and on a standby. It holds no snapshot while it waits, so it is called by itself. A gateway may wait for any companys topics. Errors: 25001 inside a transaction or function, 55000 no preloaded library, 42501 no right, 55A01, 55A03 as events(), 22023, 22004.';

@@ -66,6 +66,13 @@ extern bool aurora_topic_find_by_id(int64 topic_id, Snapshot snapshot, AuroraTop
 extern bool aurora_topic_to_read(text *name, text *company, Snapshot snapshot, int32 *company_id,
 								 AuroraTopic *topic);
 
+/*
+ * The same for who only learns a number there: a gateway, which waits for many, may name any
+ * company.
+ */
+extern bool aurora_topic_to_await(text *name, text *company, Snapshot snapshot, int32 *company_id,
+								  AuroraTopic *topic);
+
 /* ---- cursor.c ---- */
 
 typedef enum AuroraCursorState

@@ -232,7 +232,7 @@ COMMENT ON FUNCTION aurora.remove_topic(text, text) IS
 CREATE FUNCTION aurora.trim_events(max_rows int DEFAULT 5000) RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    retention interval := current_setting('aurora.event_retention')::interval;
+    retention interval;
     candidate record;
     t aurora.topic;
     cut bigint;
@@ -244,6 +244,8 @@ BEGIN
             MESSAGE = 'at least one row must be asked for',
             HINT = 'Leave max_rows out for the default.';
     END IF;
+    -- Not before a function of the library was called, which defines the setting.
+    retention := current_setting('aurora.event_retention');
     FOR candidate IN
         SELECT c.topic_id FROM aurora.topic c LEFT JOIN aurora.event e ON e.topic_id = c.topic_id AND e.seq = c.first_seq
         WHERE c.first_seq <= c.last_seq

@@ -400,6 +400,11 @@ read_all(void)
 		}
 		if (!take_replies())
 			return;
+		if (redis.reader->len - redis.reader->pos > BACKLOG)
+		{
+			fail("the answer is too long");
+			return;
+		}
 	}
 }
 

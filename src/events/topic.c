@@ -254,6 +254,30 @@ aurora_topic_find_by_id(int64 topic_id, Snapshot snapshot, AuroraTopic *topic)
 	return read_topic("topic_pkey", snapshot, 1, &key, topic);
 }
 
+/*
+ * A gateway waits for those whom it assumes only when it reads, in transactions of their own.
+ */
+static bool
+is_gateway(const AuroraIdentity *identity)
+{
+	Oid gateways = get_role_oid("aurora_gateway", true);
+
+	return !identity->assumed && OidIsValid(identity->role) && OidIsValid(gateways) &&
+		   has_privs_of_role(identity->role, gateways);
+}
+
+bool
+aurora_topic_to_await(text *name, text *company, Snapshot snapshot, int32 *company_id,
+					  AuroraTopic *topic)
+{
+	aurora_topic_check_name(name);
+	if (company && !is_of_mesh(text_to_cstring(name)) &&
+		is_gateway(aurora_identity_get(snapshot)) &&
+		aurora_company_find(company, snapshot, company_id))
+		return aurora_topic_find(*company_id, name, snapshot, topic);
+	return aurora_topic_to_read(name, company, snapshot, company_id, topic);
+}
+
 bool
 aurora_topic_to_read(text *name, text *company, Snapshot snapshot, int32 *company_id,
 					 AuroraTopic *topic)

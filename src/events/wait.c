@@ -270,7 +270,7 @@ read_arguments(FunctionCallInfo fcinfo, Wait *wait)
 		wait->epoch = epoch;
 	}
 	company = PG_ARGISNULL(4) ? NULL : PG_GETARG_TEXT_PP(4);
-	if (aurora_topic_to_read(wait->name, company, GetActiveSnapshot(), &wait->company_id, &topic))
+	if (aurora_topic_to_await(wait->name, company, GetActiveSnapshot(), &wait->company_id, &topic))
 		wait->topic_id = topic.topic_id;
 }
 
