@@ -6270,10 +6270,12 @@ COMMENT ON FUNCTION aurora.remove_queue(text, text) IS 'Removes a queue without 
 CREATE FUNCTION aurora.set_concurrency(queue text, concurrency_key text, at_once int, company text DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    of_company int := aurora.company_for(company);
-    target int := aurora.find_queue(queue, company);
+    of_company int;
+    target int;
 BEGIN
     PERFORM aurora.require_lead();
+    of_company := aurora.company_for(company);
+    target := aurora.find_queue(queue, company);
     IF NOT (aurora.is_operator() OR aurora.may_manage(of_company)) THEN
         RAISE insufficient_privilege USING
             MESSAGE = 'permission denied to change how many jobs run at once',
