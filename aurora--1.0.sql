@@ -569,6 +569,547 @@ GRANT EXECUTE ON FUNCTION aurora.set_company, aurora.add_principal, aurora.set_r
     TO aurora_admin, aurora_user, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.add_company, aurora.remove_company TO aurora_admin;
 
+-- Events: topics, what is published there, and what capabilities tell of.
+
+-- ---- tables ----
+
+CREATE SEQUENCE aurora.topic_topic_id_seq;
+COMMENT ON SEQUENCE aurora.topic_topic_id_seq IS 'Numbers the topics.';
+
+CREATE TABLE aurora.topic (
+    topic_id bigint PRIMARY KEY DEFAULT nextval('aurora.topic_topic_id_seq'),
+    company_id int REFERENCES aurora.company ON DELETE CASCADE,
+    name text COLLATE "C" NOT NULL,
+    last_seq bigint NOT NULL DEFAULT 0,
+    first_seq bigint NOT NULL DEFAULT 1,
+    timeline int,
+    system_identifier bigint,
+    epoch uuid,
+    last_at timestamptz,
+    keep_for interval,
+    keep_events bigint,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    created_by text COLLATE "C" NOT NULL,
+    CONSTRAINT topic_name_key UNIQUE NULLS NOT DISTINCT (company_id, name),
+    CONSTRAINT topic_name_check CHECK (length(name) BETWEEN 1 AND 250),
+    CONSTRAINT topic_mesh_check CHECK ((company_id IS NULL) = (name LIKE 'mesh/%')),
+    CONSTRAINT topic_seq_check CHECK (first_seq BETWEEN 1 AND last_seq + 1),
+    CONSTRAINT topic_keep_for_check CHECK (keep_for >= interval '0'),
+    CONSTRAINT topic_keep_events_check CHECK (keep_events >= 0)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, vacuum_truncate = off);
+ALTER SEQUENCE aurora.topic_topic_id_seq OWNED BY aurora.topic.topic_id;
+COMMENT ON TABLE aurora.topic IS 'The topics, each made by its first event. Who publishes holds the topic''s row until its transaction ends, so that numbers have no gaps. aurora.topics shows them.';
+COMMENT ON COLUMN aurora.topic.topic_id IS 'Number of the topic, over all companies; what notifications and Redis carry.';
+COMMENT ON COLUMN aurora.topic.company_id IS 'The company; null for a topic of the mesh, whose name begins with "mesh/".';
+COMMENT ON COLUMN aurora.topic.name IS 'Name within the company, of 1 to 250 printable characters.';
+COMMENT ON COLUMN aurora.topic.last_seq IS 'Number of the last event; 0 before the first.';
+COMMENT ON COLUMN aurora.topic.first_seq IS 'Number of the oldest event that is kept.';
+COMMENT ON COLUMN aurora.topic.timeline IS 'Timeline in which the last event was written; another one now means another lead.';
+COMMENT ON COLUMN aurora.topic.system_identifier IS 'Cluster in which the last event was written.';
+COMMENT ON COLUMN aurora.topic.epoch IS 'Epoch of the last event.';
+COMMENT ON COLUMN aurora.topic.last_at IS 'When the last event was published.';
+COMMENT ON COLUMN aurora.topic.keep_for IS 'Age at which its events are removed; 0 for never, null for aurora.event_retention.';
+COMMENT ON COLUMN aurora.topic.keep_events IS 'How many of its last events are kept; null for no such limit.';
+COMMENT ON COLUMN aurora.topic.created_at IS 'When the topic was made.';
+COMMENT ON COLUMN aurora.topic.created_by IS 'Who published its first event.';
+
+CREATE TABLE aurora.event (
+    topic_id bigint NOT NULL,
+    seq bigint NOT NULL,
+    at timestamptz NOT NULL,
+    company_id int,
+    publisher text COLLATE "C" NOT NULL,
+    client_id text COLLATE "C",
+    payload jsonb NOT NULL,
+    PRIMARY KEY (topic_id, seq)
+) WITH (autovacuum_vacuum_scale_factor = 0.05, vacuum_truncate = off);
+CREATE UNIQUE INDEX event_client ON aurora.event (topic_id, client_id) WHERE client_id IS NOT NULL;
+COMMENT ON INDEX aurora.event_client IS 'A client''s id is published once in a topic.';
+COMMENT ON TABLE aurora.event IS 'The events, read with aurora.events().';
+COMMENT ON COLUMN aurora.event.topic_id IS 'The topic; no foreign key, which would cost each event a lock, a trigger removes them with their topic.';
+COMMENT ON COLUMN aurora.event.seq IS 'Number within the topic, without gaps, in the order of commits.';
+COMMENT ON COLUMN aurora.event.at IS 'When it was published; never before the event before it.';
+COMMENT ON COLUMN aurora.event.company_id IS 'The company of the topic; null for the mesh.';
+COMMENT ON COLUMN aurora.event.publisher IS 'The principal who published it, or the role for the mesh; aurora for what capabilities tell of.';
+COMMENT ON COLUMN aurora.event.client_id IS 'The publisher''s own id of the event, by which a second try is known.';
+COMMENT ON COLUMN aurora.event.payload IS 'What happened, up to 1 MB.';
+
+CREATE TABLE aurora.topic_epoch (
+    topic_id bigint NOT NULL,
+    from_seq bigint NOT NULL,
+    company_id int,
+    epoch uuid NOT NULL,
+    epoch_no bigint NOT NULL,
+    timeline int NOT NULL,
+    system_identifier bigint NOT NULL,
+    began_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (topic_id, from_seq)
+);
+COMMENT ON TABLE aurora.topic_epoch IS 'Which lead published which events of a topic: a row when another lead than before publishes first. By this a cursor is found to have read what was lost with a lead.';
+COMMENT ON COLUMN aurora.topic_epoch.topic_id IS 'The topic.';
+COMMENT ON COLUMN aurora.topic_epoch.from_seq IS 'The first event of the epoch.';
+COMMENT ON COLUMN aurora.topic_epoch.company_id IS 'The company of the topic; null for the mesh.';
+COMMENT ON COLUMN aurora.topic_epoch.epoch IS 'Id of the epoch: that of aurora.epoch(), but a random one for the topic''s first, and when the lead had not taken up its duties yet.';
+COMMENT ON COLUMN aurora.topic_epoch.epoch_no IS 'Number of the lead''s epoch, as in aurora.lead_epoch, or the one that it was to get.';
+COMMENT ON COLUMN aurora.topic_epoch.timeline IS 'Timeline that the lead wrote.';
+COMMENT ON COLUMN aurora.topic_epoch.system_identifier IS 'Cluster of the lead.';
+COMMENT ON COLUMN aurora.topic_epoch.began_at IS 'When the first event of it was published.';
+
+CREATE SEQUENCE aurora.event_note_note_id_seq;
+COMMENT ON SEQUENCE aurora.event_note_note_id_seq IS 'Numbers the notes.';
+
+CREATE TABLE aurora.event_note (
+    note_id bigint PRIMARY KEY DEFAULT nextval('aurora.event_note_note_id_seq'),
+    company_id int,
+    topic text COLLATE "C" NOT NULL,
+    payload jsonb NOT NULL,
+    noted_at timestamptz NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500, vacuum_truncate = off);
+ALTER SEQUENCE aurora.event_note_note_id_seq OWNED BY aurora.event_note.note_id;
+COMMENT ON TABLE aurora.event_note IS 'What capabilities told of and the courier has not published yet: writers add here without waiting for one another.';
+COMMENT ON COLUMN aurora.event_note.note_id IS 'Number of the note.';
+COMMENT ON COLUMN aurora.event_note.company_id IS 'The company; null for the mesh.';
+COMMENT ON COLUMN aurora.event_note.topic IS 'Name of the topic.';
+COMMENT ON COLUMN aurora.event_note.payload IS 'The event''s payload.';
+COMMENT ON COLUMN aurora.event_note.noted_at IS 'When its transaction was about to commit.';
+
+-- ---- rights ----
+
+CREATE FUNCTION aurora.may_read_topic(company_id int, topic text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_may_read_topic';
+COMMENT ON FUNCTION aurora.may_read_topic(int, text) IS
+    'May the caller read the topic of that company (null: of the mesh): items/OWNER as far as it sees the owner, secrets who manages them, others each principal of the company. Row level security asks this.';
+
+-- ---- publishing ----
+
+CREATE FUNCTION aurora.publish(topic text, payload jsonb, client_id text DEFAULT NULL, company text DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_publish';
+COMMENT ON FUNCTION aurora.publish(text, jsonb, text, text) IS
+    'Publishes an event and returns its number in the topic, without gaps and in the order of commits: the topic is held until the transaction ends. The first event makes the topic. client_id: the caller''s own id of the event; a repeat changes nothing and returns the first number, as long as that event is kept. company: null for the caller''s own. Topics named mesh/... are the mesh''s. Errors: 42501 no right, or a topic that aurora publishes itself, 22023 a bad name or company, 54000 more than 1 MB, 22004 null, 25006 on a standby, 40001 another isolation level than READ COMMITTED and a concurrent publish.';
+
+CREATE FUNCTION aurora.begin_topic_epoch(topic_id bigint, from_seq bigint, timeline int, system_identifier bigint) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    last aurora.lead_epoch;
+    id uuid := gen_random_uuid();
+    no bigint;
+BEGIN
+    SELECT e.* INTO last FROM aurora.lead_epoch e ORDER BY e.epoch_no DESC LIMIT 1;
+    no := coalesce(last.epoch_no, 0) + 1;
+    IF last.timeline = begin_topic_epoch.timeline AND last.system_identifier = begin_topic_epoch.system_identifier THEN
+        no := last.epoch_no;
+        -- The first is the topic's own: cursors of a topic of that name that was removed do not fit this one.
+        IF EXISTS (SELECT FROM aurora.topic_epoch e WHERE e.topic_id = begin_topic_epoch.topic_id) THEN
+            id := last.id;
+        END IF;
+    END IF;
+    UPDATE aurora.topic t SET timeline = begin_topic_epoch.timeline, system_identifier = begin_topic_epoch.system_identifier, epoch = id
+        WHERE t.topic_id = begin_topic_epoch.topic_id;
+    INSERT INTO aurora.topic_epoch (topic_id, from_seq, company_id, epoch, epoch_no, timeline, system_identifier)
+        SELECT t.topic_id, begin_topic_epoch.from_seq, t.company_id, id, no, t.timeline, t.system_identifier
+        FROM aurora.topic t WHERE t.topic_id = begin_topic_epoch.topic_id;
+END
+$$;
+COMMENT ON FUNCTION aurora.begin_topic_epoch(bigint, bigint, int, bigint) IS
+    'Another lead than the last publishes first in the topic; publish() asks this. Its epoch is the lead''s; a new one for the topic''s first, and as long as the lead has not taken up its duties.';
+
+CREATE FUNCTION aurora.note_event(company_id int, topic text, detail jsonb) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_note_event';
+COMMENT ON FUNCTION aurora.note_event(int, text, jsonb) IS
+    'For capabilities: this transaction changed something, told to a reserved topic of the company (null: of the mesh) when it commits. All of one transaction and topic is one event, {"changed": [...]}, with at most 100 different changes and the number of further ones as "more".';
+
+CREATE FUNCTION aurora.publish_note(company_id int, topic text, payload jsonb) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_publish_note';
+COMMENT ON FUNCTION aurora.publish_note(int, text, jsonb) IS
+    'Publishes what a transaction told of, where no courier does it; company 0 is the mesh. Nothing when the company is gone.';
+
+CREATE FUNCTION aurora.publish_notes() RETURNS boolean
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_publish_notes';
+COMMENT ON FUNCTION aurora.publish_notes() IS
+    'Publishes what transactions told of, up to 500 notes; true when there is more. The courier does this by itself; where none runs, it is needed after REPEATABLE READ and prepared transactions only. Errors: 25006 on a standby.';
+
+-- ---- topics ----
+
+CREATE FUNCTION aurora.remove_events() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM aurora.event e WHERE e.topic_id = OLD.topic_id;
+    DELETE FROM aurora.topic_epoch e WHERE e.topic_id = OLD.topic_id;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION aurora.remove_events() IS 'Trigger: a topic goes with its events.';
+CREATE TRIGGER remove_events AFTER DELETE ON aurora.topic FOR EACH ROW EXECUTE FUNCTION aurora.remove_events();
+COMMENT ON TRIGGER remove_events ON aurora.topic IS 'Removes the topic''s events.';
+
+CREATE FUNCTION aurora.topic_to_manage(topic text, company text) RETURNS aurora.topic
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    id int;
+    result aurora.topic;
+BEGIN
+    PERFORM aurora.require_lead();
+    IF topic LIKE 'mesh/%' THEN
+        IF NOT aurora.administers_all() THEN
+            RAISE insufficient_privilege USING
+                MESSAGE = format('permission denied to change topic "%s"', topic),
+                HINT = 'Topics of the mesh are for administrators.';
+        END IF;
+    ELSE
+        id := aurora.company_for(company);
+        PERFORM aurora.require_manage(id);
+    END IF;
+    SELECT t.* INTO result FROM aurora.topic t
+        WHERE t.name = topic AND CASE WHEN id IS NULL THEN t.company_id IS NULL ELSE t.company_id = id END
+        FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE undefined_object USING
+            MESSAGE = format('there is no topic "%s"', topic),
+            HINT = 'aurora.topics shows those that there are.';
+    END IF;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION aurora.topic_to_manage(text, text) IS 'The topic, locked, for who may change it. Errors: 42501, 42704, 22023, 25006.';
+
+CREATE FUNCTION aurora.set_topic(topic text, keep_for interval DEFAULT NULL, keep_events bigint DEFAULT NULL, company text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target aurora.topic := aurora.topic_to_manage(topic, company);
+BEGIN
+    IF keep_for < interval '0' OR keep_events < 0 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'what is kept may not be negative',
+            HINT = 'keep_for => ''0'' keeps events of any age; keep_events => NULL any number.';
+    END IF;
+    UPDATE aurora.topic t SET keep_for = set_topic.keep_for, keep_events = set_topic.keep_events WHERE t.topic_id = target.topic_id;
+END
+$$;
+COMMENT ON FUNCTION aurora.set_topic(text, interval, bigint, text) IS
+    'Sets how long a topic''s events are kept (null: as aurora.event_retention says, 0: for ever) and how many at most (null: any number). For who manages the company, and administrators. Errors: 42501, 42704 no such topic, 22023 negative, 25006 on a standby.';
+
+CREATE FUNCTION aurora.remove_topic(topic text, company text DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target aurora.topic := aurora.topic_to_manage(topic, company);
+BEGIN
+    DELETE FROM aurora.topic t WHERE t.topic_id = target.topic_id;
+    RETURN target.last_seq - target.first_seq + 1;
+END
+$$;
+COMMENT ON FUNCTION aurora.remove_topic(text, text) IS
+    'Removes a topic with its events and consumers, and returns how many events it had; the next event of that name makes another topic, whose numbers begin at 1. For who manages the company, and administrators. Errors: 42501, 42704 no such topic, 25006 on a standby.';
+
+CREATE FUNCTION aurora.trim_events(max_rows int DEFAULT 5000) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    retention interval;
+    candidate record;
+    t aurora.topic;
+    cut bigint;
+    removed bigint := 0;
+BEGIN
+    PERFORM aurora.require_lead();
+    IF max_rows IS NULL OR max_rows < 1 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'at least one row must be asked for',
+            HINT = 'Leave max_rows out for the default.';
+    END IF;
+    -- Not before a function of the library was called, which defines the setting.
+    retention := current_setting('aurora.event_retention');
+    FOR candidate IN
+        SELECT c.topic_id FROM aurora.topic c LEFT JOIN aurora.event e ON e.topic_id = c.topic_id AND e.seq = c.first_seq
+        WHERE c.first_seq <= c.last_seq
+          AND (c.last_seq - c.first_seq + 1 > c.keep_events
+               OR coalesce(c.keep_for, retention) > interval '0' AND e.at < now() - coalesce(c.keep_for, retention))
+        ORDER BY c.topic_id
+    LOOP
+        -- Who publishes is not waited for, nor made to wait for long: the topic has its turn the next time.
+        SELECT l.* INTO t FROM aurora.topic l WHERE l.topic_id = candidate.topic_id FOR NO KEY UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        SELECT max(e.seq) INTO cut FROM (
+            SELECT o.seq, o.at FROM aurora.event o WHERE o.topic_id = t.topic_id AND o.seq >= t.first_seq
+            ORDER BY o.seq LIMIT max_rows - removed) e
+            WHERE e.seq <= t.last_seq - t.keep_events
+               OR coalesce(t.keep_for, retention) > interval '0' AND e.at < now() - coalesce(t.keep_for, retention);
+        CONTINUE WHEN cut IS NULL;
+        DELETE FROM aurora.event e WHERE e.topic_id = t.topic_id AND e.seq BETWEEN t.first_seq AND cut;
+        UPDATE aurora.topic u SET first_seq = cut + 1 WHERE u.topic_id = t.topic_id;
+        removed := removed + cut - t.first_seq + 1;
+        EXIT WHEN removed >= max_rows;
+    END LOOP;
+    RETURN removed;
+END
+$$;
+COMMENT ON FUNCTION aurora.trim_events(int) IS
+    'Removes events that are no longer kept, up to a number, and returns how many. The lead''s worker does this each minute. Errors: 25006 on a standby, 22023.';
+
+CREATE VIEW aurora.topics WITH (security_invoker = true) AS
+    SELECT c.name AS company, t.name AS topic, t.topic_id, t.first_seq, t.last_seq, t.last_seq - t.first_seq + 1 AS events,
+           t.epoch, t.last_at, t.keep_for, t.keep_events, t.created_at, t.created_by
+    FROM aurora.topic t LEFT JOIN aurora.company c USING (company_id);
+COMMENT ON VIEW aurora.topics IS 'The topics that the caller may read.';
+COMMENT ON COLUMN aurora.topics.company IS 'Name of the company; null for the mesh.';
+COMMENT ON COLUMN aurora.topics.topic IS 'Name of the topic.';
+COMMENT ON COLUMN aurora.topics.topic_id IS 'Its number, as notifications on channel aurora_topic and Redis carry it.';
+COMMENT ON COLUMN aurora.topics.first_seq IS 'Number of the oldest event that is kept.';
+COMMENT ON COLUMN aurora.topics.last_seq IS 'Number of the last event; 0 before the first.';
+COMMENT ON COLUMN aurora.topics.events IS 'How many events are kept.';
+COMMENT ON COLUMN aurora.topics.epoch IS 'Epoch of the last event: with last_seq a cursor at the end.';
+COMMENT ON COLUMN aurora.topics.last_at IS 'When the last event was published.';
+COMMENT ON COLUMN aurora.topics.keep_for IS 'Age at which its events are removed; 0 for never, null for aurora.event_retention.';
+COMMENT ON COLUMN aurora.topics.keep_events IS 'How many of its last events are kept; null for no such limit.';
+COMMENT ON COLUMN aurora.topics.created_at IS 'When the topic was made.';
+COMMENT ON COLUMN aurora.topics.created_by IS 'Who published its first event.';
+
+CREATE FUNCTION aurora.courier_status(OUT pid int, OUT starts bigint, OUT part text, OUT notified bigint, OUT redis text, OUT redis_channel text,
+                                      OUT redis_connects bigint, OUT redis_failures bigint, OUT redis_published bigint,
+                                      OUT redis_received bigint, OUT redis_dropped bigint, OUT redis_error text) RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_courier_status';
+COMMENT ON FUNCTION aurora.courier_status() IS
+    'How this node''s courier is. part: lead or standby. notified: rings that listeners were told of. redis: off, away, connecting or connected; counts since the process began: connections made, tries that failed or connections lost, messages published, heard and dropped while Redis was away; what went wrong last. Errors: 55000 without the preloaded library.';
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['topic_topic_id_seq', 'topic', 'event', 'topic_epoch', 'event_note_note_id_seq', 'event_note'] LOOP
+        PERFORM pg_catalog.pg_extension_config_dump('aurora.' || name, '');
+    END LOOP;
+END
+$$;
+
+-- Reading topics from a cursor, and waiting for what follows it.
+
+CREATE FUNCTION aurora.open_cursor(topic text, after_seq bigint, in_epoch uuid, company text) RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_open_cursor';
+COMMENT ON FUNCTION aurora.open_cursor(text, bigint, uuid, text) IS
+    'The number of the topic, when the caller may read it and the cursor can go on. Errors: 42501, 42704 no such topic, 22023, 22004, 55A01, 55A02, 55A03 as events() has them.';
+
+CREATE FUNCTION aurora.events(topic text, after_seq bigint DEFAULT 0, max_rows int DEFAULT 100, in_epoch uuid DEFAULT NULL,
+                              company text DEFAULT NULL)
+    RETURNS TABLE (seq bigint, epoch uuid, at timestamptz, publisher text, client_id text, payload jsonb)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    id bigint := aurora.open_cursor(events.topic, events.after_seq, events.in_epoch, events.company);
+BEGIN
+    IF max_rows IS NULL OR max_rows NOT BETWEEN 1 AND 10000 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'between 1 and 10000 events can be read at once',
+            HINT = 'Leave max_rows out for 100.';
+    END IF;
+    RETURN QUERY
+        SELECT e.seq, (SELECT p.epoch FROM aurora.topic_epoch p WHERE p.topic_id = id AND p.from_seq <= e.seq
+                       ORDER BY p.from_seq DESC LIMIT 1),
+               e.at, e.publisher, e.client_id, e.payload
+        FROM aurora.event e WHERE e.topic_id = id AND e.seq > events.after_seq ORDER BY e.seq LIMIT max_rows;
+END
+$$;
+COMMENT ON FUNCTION aurora.events(text, bigint, int, uuid, text) IS
+    'The events of a topic after a number, in their order, up to max_rows (1 to 10000), on any node. A reader keeps epoch and seq of the last one, and goes on with them as in_epoch and after_seq: then it learns when events that it has read were lost with a lead. after_seq 0 is before the oldest that is kept. Errors: 55A01 what the cursor has read was lost (the hint says where to go on), 55A02 this standby does not know the epoch yet, 55A03 what follows is no longer kept, 42704 no such topic yet, 42501 no right, 22023, 22004.';
+
+CREATE FUNCTION aurora.cursor_state(topic text, after_seq bigint, in_epoch uuid DEFAULT NULL, company text DEFAULT NULL,
+                                    OUT state text, OUT resume_after bigint) RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_cursor_state';
+COMMENT ON FUNCTION aurora.cursor_state(text, bigint, uuid, text) IS
+    'Can a cursor go on here. state: continues; lost: what it has read was lost with a lead; ahead: this standby has not come that far; trimmed: what follows is no longer kept. resume_after: the number after which it can go on. Errors: 42501, 42704 no such topic, 22023, 22004.';
+
+CREATE PROCEDURE aurora.wait_events(topic text, after_seq bigint, timeout interval DEFAULT '30 seconds', in_epoch uuid DEFAULT NULL,
+                                    company text DEFAULT NULL, INOUT last_seq bigint DEFAULT NULL)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'aurora_wait_events';
+COMMENT ON PROCEDURE aurora.wait_events(text, bigint, interval, uuid, text, bigint) IS
+    'Waits until the topic has an event after that number, up to the timeout (0 to 24 hours), and gives the number of its last event, 0 for none. Also for a topic that is not there yet, and on a standby. It holds no snapshot while it waits, so it is called by itself. A gateway may wait for any companys topics. Errors: 25001 inside a transaction or function, 55000 no preloaded library, 42501 no right, 55A01, 55A03 as events(), 22023, 22004.';
+
+-- Consumers: who has read how far, kept with the events.
+
+CREATE TABLE aurora.consumer (
+    topic_id bigint NOT NULL REFERENCES aurora.topic ON DELETE CASCADE,
+    name text COLLATE "C" NOT NULL,
+    company_id int,
+    owner text COLLATE "C" NOT NULL,
+    acked_seq bigint NOT NULL,
+    acked_at timestamptz,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (topic_id, name),
+    CONSTRAINT consumer_name_check CHECK (length(name) BETWEEN 1 AND 200),
+    CONSTRAINT consumer_acked_seq_check CHECK (acked_seq >= 0)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+COMMENT ON TABLE aurora.consumer IS 'The consumers of topics; aurora.consumers shows them.';
+COMMENT ON COLUMN aurora.consumer.topic_id IS 'The topic.';
+COMMENT ON COLUMN aurora.consumer.name IS 'Name of the consumer within the topic.';
+COMMENT ON COLUMN aurora.consumer.company_id IS 'The company of the topic; null for the mesh.';
+COMMENT ON COLUMN aurora.consumer.owner IS 'The principal that subscribed, or the role for the mesh.';
+COMMENT ON COLUMN aurora.consumer.acked_seq IS 'All events up to this one are done with.';
+COMMENT ON COLUMN aurora.consumer.acked_at IS 'When it last acknowledged; null for never.';
+COMMENT ON COLUMN aurora.consumer.created_at IS 'When it subscribed first.';
+
+SELECT pg_catalog.pg_extension_config_dump('aurora.consumer', '');
+
+CREATE FUNCTION aurora.may_use_consumer(company_id int, owner text) RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN $1 IS NULL THEN aurora.administers_all() OR $2 = aurora.caller() ELSE aurora.may_see($1, $2) END
+$$;
+COMMENT ON FUNCTION aurora.may_use_consumer(int, text) IS
+    'May the caller acknowledge for a consumer of that owner: its own, a company''s managers all of it, administrators all.';
+
+CREATE FUNCTION aurora.find_consumer(consumer text, topic_id bigint) RETURNS aurora.consumer
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    result aurora.consumer;
+BEGIN
+    SELECT c.* INTO result FROM aurora.consumer c WHERE c.topic_id = find_consumer.topic_id AND c.name = consumer;
+    IF NOT FOUND THEN
+        RAISE undefined_object USING
+            MESSAGE = format('there is no consumer "%s" of this topic', consumer),
+            HINT = 'aurora.subscribe() makes one.';
+    ELSIF NOT aurora.may_use_consumer(result.company_id, result.owner) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = format('permission denied for consumer "%s"', consumer),
+            HINT = 'It is for who subscribed, and for managers of the company.';
+    END IF;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION aurora.find_consumer(text, bigint) IS 'The consumer, for who may use it. Errors: 42704 none of that name, 42501.';
+
+CREATE FUNCTION aurora.subscribe(consumer text, topic text, after_seq bigint DEFAULT NULL, company text DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    id bigint;
+    t aurora.topic;
+    result aurora.consumer;
+BEGIN
+    PERFORM aurora.require_lead();
+    id := aurora.open_cursor(topic, coalesce(after_seq, 0), NULL, company);
+    IF coalesce(length(consumer), 0) NOT BETWEEN 1 AND 200 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'this is no name of a consumer',
+            HINT = 'It has 1 to 200 characters.';
+    END IF;
+    SELECT o.* INTO t FROM aurora.topic o WHERE o.topic_id = id;
+    INSERT INTO aurora.consumer (topic_id, name, company_id, owner, acked_seq)
+        VALUES (id, consumer, t.company_id,
+                coalesce((SELECT w.owner FROM aurora.whoami() w WHERE w.company_id = t.company_id), aurora.caller()),
+                greatest(after_seq, t.first_seq - 1))
+        ON CONFLICT ON CONSTRAINT consumer_pkey DO NOTHING;
+    result := aurora.find_consumer(consumer, id);
+    IF result.acked_seq <> after_seq THEN
+        UPDATE aurora.consumer c SET acked_seq = after_seq WHERE c.topic_id = id AND c.name = consumer RETURNING c.* INTO result;
+    END IF;
+    RETURN result.acked_seq;
+END
+$$;
+COMMENT ON FUNCTION aurora.subscribe(text, text, bigint, text) IS
+    'Makes a consumer of a topic that begins with the oldest event that is kept, or after the given number, and returns the number after which it goes on. One that is there already goes on where it was, or is moved to the given number. Errors: 42704 no such topic yet, 42501 no right, or another''s consumer, 22023, 25006 on a standby, 55A01 or 55A03 the number is not there.';
+
+CREATE FUNCTION aurora.fetch(consumer text, topic text, max_rows int DEFAULT 100, company text DEFAULT NULL)
+    RETURNS TABLE (seq bigint, epoch uuid, at timestamptz, publisher text, client_id text, payload jsonb)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    -- By position: the function's name is a word of the language.
+    id bigint := aurora.open_cursor($2, 0, NULL, $4);
+    c aurora.consumer := aurora.find_consumer($1, id);
+    first bigint := (SELECT t.first_seq FROM aurora.topic t WHERE t.topic_id = id);
+BEGIN
+    IF c.acked_seq < first - 1 THEN
+        RAISE SQLSTATE '55A03' USING
+            MESSAGE = format('events of topic "%s" up to %s are no longer kept', $2, first - 1),
+            HINT = format('To go on without those after %s: SELECT aurora.subscribe(%L, %L, %s).', c.acked_seq, $1, $2,
+                          first - 1);
+    END IF;
+    RETURN QUERY SELECT e.* FROM aurora.events($2, c.acked_seq, $3, NULL, $4) e;
+END
+$$;
+COMMENT ON FUNCTION aurora.fetch(text, text, int, text) IS
+    'The events that a consumer has not acknowledged, in their order, up to max_rows (1 to 10000), on any node; again and again until ack(). Errors: 42704 no such topic or consumer, 42501, 55A03 some are no longer kept, 22023.';
+
+CREATE FUNCTION aurora.ack(consumer text, topic text, seq bigint, in_epoch uuid, company text DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    id bigint;
+    c aurora.consumer;
+    result bigint;
+BEGIN
+    PERFORM aurora.require_lead();
+    IF seq IS NULL OR in_epoch IS NULL THEN
+        RAISE null_value_not_allowed USING
+            MESSAGE = 'number and epoch of the last event done may not be null',
+            HINT = 'fetch() gives both.';
+    END IF;
+    id := aurora.open_cursor(topic, 0, NULL, company);
+    c := aurora.find_consumer(consumer, id);
+    -- What was acknowledged before may be trimmed by now.
+    IF seq > c.acked_seq THEN
+        PERFORM aurora.open_cursor(topic, greatest(seq, (SELECT t.first_seq - 1 FROM aurora.topic t WHERE t.topic_id = id)), in_epoch, company);
+    END IF;
+    UPDATE aurora.consumer u SET acked_seq = greatest(u.acked_seq, ack.seq), acked_at = clock_timestamp()
+        WHERE u.topic_id = id AND u.name = ack.consumer RETURNING u.acked_seq INTO result;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION aurora.ack(text, text, bigint, uuid, text) IS
+    'All events up to that one, of that epoch, are done: fetch() goes on after it. Returns up to where all is acknowledged; a lower number changes nothing. In the transaction that the work is done in, each event is done exactly once. Errors: 55A01 the event was lost with a lead, 42704 no such topic or consumer, 42501, 22004, 25006 on a standby.';
+
+CREATE FUNCTION aurora.unsubscribe(consumer text, topic text, company text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    id bigint;
+BEGIN
+    PERFORM aurora.require_lead();
+    id := aurora.open_cursor(topic, 0, NULL, company);
+    PERFORM aurora.find_consumer(consumer, id);
+    DELETE FROM aurora.consumer c WHERE c.topic_id = id AND c.name = consumer;
+END
+$$;
+COMMENT ON FUNCTION aurora.unsubscribe(text, text, text) IS 'Removes a consumer. Errors: 42704 no such topic or consumer, 42501, 25006 on a standby.';
+
+CREATE FUNCTION aurora.event_age(topic_id bigint, seq bigint) RETURNS interval
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT clock_timestamp() - e.at FROM aurora.event e JOIN aurora.topic t USING (topic_id)
+    WHERE e.topic_id = $1 AND e.seq = $2 AND aurora.may_read_topic(t.company_id, t.name)
+$$;
+COMMENT ON FUNCTION aurora.event_age(bigint, bigint) IS 'How long ago an event was published; null for one that is not there or that the caller may not read.';
+
+CREATE VIEW aurora.consumers WITH (security_invoker = true) AS
+    SELECT o.name AS company, t.name AS topic, c.name AS consumer, c.owner, c.acked_seq, t.last_seq,
+           greatest(t.last_seq - c.acked_seq, 0) AS lag, aurora.event_age(t.topic_id, greatest(c.acked_seq + 1, t.first_seq)) AS lag_age,
+           greatest(t.first_seq - 1 - c.acked_seq, 0) AS missed, c.acked_at, c.created_at
+    FROM aurora.consumer c JOIN aurora.topic t USING (topic_id) LEFT JOIN aurora.company o ON o.company_id = t.company_id;
+COMMENT ON VIEW aurora.consumers IS 'The consumers of topics that the caller may read, and how far behind they are.';
+COMMENT ON COLUMN aurora.consumers.company IS 'Name of the company; null for the mesh.';
+COMMENT ON COLUMN aurora.consumers.topic IS 'Name of the topic.';
+COMMENT ON COLUMN aurora.consumers.consumer IS 'Name of the consumer.';
+COMMENT ON COLUMN aurora.consumers.owner IS 'Who subscribed.';
+COMMENT ON COLUMN aurora.consumers.acked_seq IS 'All events up to this one are done.';
+COMMENT ON COLUMN aurora.consumers.last_seq IS 'Number of the topic''s last event.';
+COMMENT ON COLUMN aurora.consumers.lag IS 'How many events are not acknowledged.';
+COMMENT ON COLUMN aurora.consumers.lag_age IS 'Age of the oldest event that is not acknowledged and still kept; null when all are.';
+COMMENT ON COLUMN aurora.consumers.missed IS 'How many events were removed before they were acknowledged.';
+COMMENT ON COLUMN aurora.consumers.acked_at IS 'When it last acknowledged; null for never.';
+COMMENT ON COLUMN aurora.consumers.created_at IS 'When it subscribed first.';
+
+-- Who may what with events: the functions check it themselves.
+
+ALTER TABLE aurora.topic ENABLE ROW LEVEL SECURITY;
+CREATE POLICY topic_reader ON aurora.topic USING (aurora.may_read_topic(company_id, name));
+COMMENT ON POLICY topic_reader ON aurora.topic IS 'A caller sees the topics that it may read.';
+ALTER TABLE aurora.consumer ENABLE ROW LEVEL SECURITY;
+CREATE POLICY consumer_reader ON aurora.consumer USING (EXISTS (SELECT FROM aurora.topic t WHERE t.topic_id = consumer.topic_id));
+COMMENT ON POLICY consumer_reader ON aurora.consumer IS 'A caller sees the consumers of topics that it may read.';
+
+REVOKE ALL ON ALL ROUTINES IN SCHEMA aurora FROM PUBLIC;
+GRANT SELECT ON aurora.topic, aurora.consumer, aurora.topics, aurora.consumers
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.may_read_topic, aurora.event_age, aurora.publish
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.events, aurora.cursor_state, aurora.subscribe, aurora.fetch, aurora.ack, aurora.unsubscribe
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
+GRANT EXECUTE ON PROCEDURE aurora.wait_events
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.set_topic, aurora.remove_topic TO aurora_admin, aurora_user, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.trim_events, aurora.publish_notes TO aurora_admin, aurora_operator;
+GRANT EXECUTE ON FUNCTION aurora.courier_status TO aurora_admin, aurora_operator, aurora_monitor;
+
 -- The registry: nodes, what they report, and what they have.
 
 -- ---- types ----
@@ -1390,10 +1931,12 @@ BEGIN
         VALUES (of_node, at, before.state, to_state, why);
     PERFORM pg_notify('aurora_node', jsonb_build_object('node', of_node, 'from', before.state, 'to', to_state,
                                                         'reason', why)::text);
+    PERFORM aurora.note_event(NULL, 'mesh/nodes', jsonb_build_object('node', of_node, 'from', before.state, 'to', to_state,
+                                                                     'reason', why));
 END
 $$;
 COMMENT ON FUNCTION aurora.change_state(text, aurora.health_state, text, timestamptz) IS
-    'Puts a node into a state; a change is a row of node_transition and a notification on channel aurora_node.';
+    'Puts a node into a state; a change is a row of node_transition, a notification on channel aurora_node and an event of topic mesh/nodes.';
 
 CREATE FUNCTION aurora.close_gap(at timestamptz) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -2479,6 +3022,35 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- ---- what readers of events learn: names only ----
+
+CREATE FUNCTION aurora.note_secret() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    changed record;
+BEGIN
+    IF TG_TABLE_NAME = 'secret' THEN
+        changed := OLD;
+    ELSE
+        SELECT s.* INTO changed FROM aurora.secret s
+            WHERE s.secret_id = CASE WHEN TG_OP = 'DELETE' THEN OLD.secret_id ELSE NEW.secret_id END;
+    END IF;
+    -- Versions that go with their secret are told of by that one.
+    IF changed.secret_id IS NOT NULL THEN
+        PERFORM aurora.note_event(changed.company_id, CASE WHEN changed.company_id IS NULL THEN 'mesh/secrets' ELSE 'secrets' END,
+            jsonb_build_object('service', changed.service, 'key_name', changed.key_name, 'node', changed.node));
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION aurora.note_secret() IS
+    'Trigger: tells the topic secrets of the company, or mesh/secrets, which secret was put, deleted, taken back or destroyed; never what it was. A rotation of keys changes no secret.';
+CREATE TRIGGER note_secret AFTER DELETE ON aurora.secret FOR EACH ROW EXECUTE FUNCTION aurora.note_secret();
+COMMENT ON TRIGGER note_secret ON aurora.secret IS 'Publishes the name of a secret that was removed.';
+CREATE TRIGGER note_secret AFTER INSERT OR DELETE OR UPDATE OF deleted_at, destroyed_at ON aurora.secret_version
+    FOR EACH ROW EXECUTE FUNCTION aurora.note_secret();
+COMMENT ON TRIGGER note_secret ON aurora.secret_version IS 'Publishes the name of a secret that was changed.';
 
 -- ---- what the library does ----
 
@@ -3832,6 +4404,13 @@ CREATE TRIGGER place_item BEFORE INSERT OR UPDATE ON aurora.item
     FOR EACH ROW EXECUTE FUNCTION aurora.place_item();
 COMMENT ON TRIGGER place_item ON aurora.item IS 'Keeps cell, act_by and placed_at.';
 
+CREATE FUNCTION aurora.note_item() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'aurora_note_item';
+COMMENT ON FUNCTION aurora.note_item() IS 'Trigger: tells the topic items/OWNER that the item has changed, by its id.';
+CREATE TRIGGER note_item AFTER INSERT OR UPDATE OR DELETE ON aurora.item
+    FOR EACH ROW EXECUTE FUNCTION aurora.note_item();
+COMMENT ON TRIGGER note_item ON aurora.item IS 'Publishes which items changed.';
+
 -- ---- the surface ----
 
 CREATE FUNCTION aurora.surface(top_n int DEFAULT 10, owner text DEFAULT NULL, at timestamptz DEFAULT now(),
@@ -5090,6 +5669,7 @@ CREATE FUNCTION aurora.duty_definitions(OUT duty text, OUT runs_by text, OUT sch
            ('rotate_secrets', 'worker', 'every 5 seconds', 'rotate_secrets_batch', 'encrypts secrets anew when their keys are rotated'),
            ('forget_secret_audit', 'worker', 'every hour', 'forget_secret_audit', 'deletes old records of accesses to secrets'),
            ('rotate_job_archive', 'worker', 'every hour', 'rotate_job_archive', 'forgets jobs that ended long ago'),
+           ('trim_events', 'worker', 'every minute', 'trim_events', 'removes events that are no longer kept'),
            ('archive_q4', 'pg_cron', '7 * * * *', 'archive_q4', 'archives what has been in Q4 for 48 hours'),
            ('sweep_cells', 'pg_cron', '23 3 * * *', 'sweep_cells', 'removes emptied cells'),
            ('set_groups_apart', 'pg_cron', '29 3 * * *', 'set_groups_apart', 'gives crowded groups cells of their own'),
@@ -6277,12 +6857,13 @@ COMMENT ON FUNCTION aurora.add_job_counts(int, text, bigint, bigint, bigint, big
 CREATE FUNCTION aurora.rotate_job_archive(at timestamptz DEFAULT now()) RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
-    keep interval := make_interval(days => current_setting('aurora.job_retention')::int);
+    keep interval;
     filled aurora.job_archive_ring;
     next_slot int;
     forgotten bigint;
 BEGIN
     PERFORM aurora.require_lead();
+    keep := make_interval(days => current_setting('aurora.job_retention')::int);
     DELETE FROM aurora.job_minute m WHERE m.minute < at - interval '2 days';
     DELETE FROM aurora.job_refused_result r WHERE r.refused_at < at - keep;
     DELETE FROM aurora.job_concurrency c WHERE c.running = 0 AND c.at_once = 1;

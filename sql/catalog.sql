@@ -8,7 +8,7 @@ CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS aurora;
 
 BEGIN;
-SELECT plan(66);
+SELECT plan(70);
 
 CREATE TEMPORARY VIEW member AS
     SELECT d.classid, d.objid
@@ -126,7 +126,8 @@ SELECT is_empty($$ SELECT p.oid::regprocedure FROM routine p
 SELECT is_empty($$ SELECT p.oid::regprocedure, a.grantee::regrole FROM routine p, aclexplode(p.proacl) a
                    WHERE a.grantee <> p.proowner
                      AND (p.proname LIKE 'receive\_%' OR p.proname IN ('put_heartbeat', 'beat_lead', 'refuse_double', 'note_double', 'reporting_node', 'put_capability',
-                          'make_node_role', 'store_secret', 'store_data_key', 'make_data_key', 'reencrypt_token', 'open_exported', 'audit_secret', 'secret_to_change', 'rotate_secrets_batch', 'nodes_without_key', 'change_state', 'close_gap', 'judge_nodes', 'judge_api', 'hand_to_agent')) $$,
+                          'make_node_role', 'store_secret', 'store_data_key', 'make_data_key', 'reencrypt_token', 'open_exported', 'audit_secret', 'secret_to_change', 'rotate_secrets_batch', 'nodes_without_key', 'change_state', 'close_gap', 'judge_nodes', 'judge_api', 'hand_to_agent',
+                          'note_event', 'publish_note', 'begin_topic_epoch', 'topic_to_manage', 'find_consumer', 'open_cursor')) $$,
                 'no role is granted what writes the registry for its functions');
 SELECT is_empty($$ SELECT p.oid::regprocedure, a.grantee::regrole FROM routine p, aclexplode(p.proacl) a
                    WHERE a.grantee <> p.proowner
@@ -251,6 +252,10 @@ SELECT is((SELECT string_agg(DISTINCT pg_temp.columns_of(r.oid), '; ') FROM rela
           'job_id company_id slot queue_id class state attempt max_attempts ready_at submitted_at started_at finished_at submitted_by kind taker error payload result',
           'columns of job_archive and of all its parts are where C writes them');
 SELECT is(pg_temp.columns_of('aurora.job_archive_ring'), 'slot filled_from', 'columns of job_archive_ring are where C reads them');
+SELECT matches(pg_temp.columns_of('aurora.topic'), '^topic_id company_id name last_seq first_seq timeline system_identifier ', 'columns of topic are where C reads them');
+SELECT matches(pg_temp.columns_of('aurora.topic_epoch'), '^topic_id from_seq company_id epoch epoch_no timeline system_identifier ', 'columns of topic_epoch are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.event_note'), 'note_id company_id topic payload noted_at', 'columns of event_note are where C writes them');
+SELECT is(pg_temp.columns_of('aurora.lead_epoch'), 'epoch_no timeline id lead began_at system_identifier', 'columns of lead_epoch are where C reads them');
 
 SELECT * FROM finish();
 ROLLBACK;

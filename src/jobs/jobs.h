@@ -42,6 +42,8 @@ extern Datum aurora_jobs_call(const char *sql, int count, const Oid *types, Datu
 
 /* ---- queue.c ---- */
 
+extern void aurora_queue_init(void);
+
 typedef struct AuroraQueue
 {
 	int32 queue_id;

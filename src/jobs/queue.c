@@ -5,6 +5,7 @@
 
 #include "access/genam.h"
 #include "catalog/pg_type.h"
+#include "events/events.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -185,6 +186,26 @@ aurora_queue_get(int32 queue_id, Snapshot snapshot)
 	List *found = read_queues(NULL, queue_id, snapshot);
 
 	return found == NIL ? NULL : linitial(found);
+}
+
+/*
+ * What those hear who LISTEN on aurora_queue: of a company's own queue its number only, since they
+ * may be of another company.
+ */
+static char *
+name_to_carry(int64 queue_id)
+{
+	AuroraQueue *queue = aurora_queue_get((int32) queue_id, GetActiveSnapshot());
+
+	if (queue == NULL)
+		return NULL;
+	return queue->company_id == 0 ? queue->name : psprintf("%d", queue->queue_id);
+}
+
+void
+aurora_queue_init(void)
+{
+	aurora_courier_carry(AURORA_BELL_QUEUE, "aurora_queue", name_to_carry);
 }
 
 /* ---- who takes ---- */
