@@ -60,7 +60,7 @@ child_start(Child *child, const char *const *arguments)
 	int failure[2] = {-1, -1};
 	int reason = 0;
 
-	*child = (Child){0, -1, -1};
+	*child = (Child) {0, -1, -1};
 	if (pipe2(input, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0 ||
 		pipe2(failure, O_CLOEXEC) != 0 || (child->pid = fork()) < 0)
 		reason = errno;

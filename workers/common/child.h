@@ -18,8 +18,8 @@ typedef struct Child
 } Child;
 
 /*
- * Starts a program; "arguments" end with a NULL. What it says on standard error goes nowhere. False,
- * with errno, when it cannot be started.
+ * Starts a program; "arguments" end with a NULL. What it says on standard error goes nowhere.
+ * False, with errno, when it cannot be started.
  */
 extern bool child_start(Child *child, const char *const *arguments);
 

@@ -154,12 +154,10 @@ add_keyword(Keywords *keywords, const char *name, char *value)
 static void
 make_keywords(const Connection *connection, Keywords *keywords)
 {
-	static const char *const standard[][2] = {{"target_session_attrs", "read-write"},
-											  {"keepalives_idle", "10"},
-											  {"keepalives_interval", "5"},
-											  {"keepalives_count", "3"},
-											  {"tcp_user_timeout", "15000"},
-											  {"client_encoding", "UTF8"}};
+	static const char *const standard[][2] = {
+		{"target_session_attrs", "read-write"}, {"keepalives_idle", "10"},
+		{"keepalives_interval", "5"},			{"keepalives_count", "3"},
+		{"tcp_user_timeout", "15000"},			{"client_encoding", "UTF8"}};
 
 	for (size_t i = 0; i < sizeof(standard) / sizeof(standard[0]); i++)
 		if (option_of(connection, standard[i][0]) == NULL)
@@ -459,15 +457,15 @@ connect_now(Connection *connection)
 	Keywords keywords = {0};
 
 	make_keywords(connection, &keywords);
-	connection->conn = PQconnectStartParams(keywords.names, (const char *const *) keywords.values,
-											0);
+	connection->conn =
+		PQconnectStartParams(keywords.names, (const char *const *) keywords.values, 0);
 	for (int i = 0; i < keywords.count; i++)
 		memory_wipe(keywords.values[i]);
 	connection->state = CONNECTION_CONNECTING;
 	loop_set(connection->loop, &connection->timer, clock_ms() + CONNECT_LIMIT);
 	if (connection->conn == NULL || PQstatus(connection->conn) == CONNECTION_BAD)
-		connection_lose(connection, connection->conn ? PQerrorMessage(connection->conn)
-													 : "there is no memory");
+		connection_lose(connection,
+						connection->conn ? PQerrorMessage(connection->conn) : "there is no memory");
 	else
 		continue_connecting(connection, PGRES_POLLING_WRITING);
 }
@@ -492,14 +490,14 @@ connection_open(Loop *loop, const char *conninfo, const char *program, const cha
 	Connection *connection = memory_get(sizeof(Connection));
 	char *message = NULL;
 
-	*connection = (Connection){.loop = loop,
-							   .events = *events,
-							   .context = context,
-							   .program = program,
-							   .channels = channels,
-							   .fd = -1,
-							   .backoff = LEAST_BACKOFF,
-							   .timer = {.due = time_is_up, .context = connection}};
+	*connection = (Connection) {.loop = loop,
+								.events = *events,
+								.context = context,
+								.program = program,
+								.channels = channels,
+								.fd = -1,
+								.backoff = LEAST_BACKOFF,
+								.timer = {.due = time_is_up, .context = connection}};
 	connection->options = PQconninfoParse(conninfo, &message);
 	*problem = connection->options ? count_hosts(connection)
 								   : memory_copy(message ? message : "there is no memory");

@@ -1,6 +1,7 @@
 /*
  * Reads configuration files in the INI format: [section] or [section name], key = value, comments
- * from # or ; at the start of a line or behind a blank. A value may stand in double quotes, in which
+ * from # or ; at the start of a line or behind a blank. A value may stand in double quotes, in
+ * which
  * \" and \\ are escapes and # and ; are not special.
  */
 #ifndef COMMON_INI_H
@@ -9,7 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* One setting; an error to be freed when it is wrong, else NULL. "name" is empty when there is none. */
+/* One setting; an error to be freed when it is wrong, else NULL. "name" is empty when there is
+ * none. */
 typedef char *(*IniTake)(void *context, const char *section, const char *name, const char *key,
 						 const char *value);
 

@@ -34,12 +34,12 @@ typedef struct LogField
 	bool is_number;
 } LogField;
 
-#define TEXT(key, text) ((LogField){(key), (text), 0, false})
-#define NUMBER(key, number) ((LogField){(key), NULL, (number), true})
+#define TEXT(key, text) ((LogField) {(key), (text), 0, false})
+#define NUMBER(key, number) ((LogField) {(key), NULL, (number), true})
 
 /* log_event(LOG_INFO, "job finished", NUMBER("job", 12), TEXT("model", name)) */
 #define log_event(level, event, ...) \
-	log_write((level), (event), (LogField[]){__VA_OPT__(__VA_ARGS__, ){NULL, NULL, 0, false}})
+	log_write((level), (event), (LogField[]) {__VA_OPT__(__VA_ARGS__, ){NULL, NULL, 0, false}})
 
 /* Lines below that level are left out. */
 extern void log_open(LogLevel least, LogFormat format);

@@ -67,7 +67,7 @@ loop_watch(Loop *loop, int fd, uint32_t events, LoopReady ready, void *context)
 	is_new = watch->ready == NULL;
 	if (!is_new && watch->events == events && watch->ready == ready && watch->context == context)
 		return;
-	*watch = (Watch){ready, context, events};
+	*watch = (Watch) {ready, context, events};
 	/* A descriptor that was closed behind our back has left epoll by itself. */
 	if (epoll_ctl(loop->epoll, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &event) != 0)
 		(void) epoll_ctl(loop->epoll, is_new ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event);

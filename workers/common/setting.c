@@ -17,15 +17,12 @@ typedef struct Unit
 	double factor;
 } Unit;
 
-static const Unit duration_units[] = {{"us", 0.001},	{"ms", 1},			{"s", 1000},
+static const Unit duration_units[] = {{"us", 0.001},	{"ms", 1},		  {"s", 1000},
 									  {"min", 60000.0}, {"h", 3600000.0}, {"d", 86400000.0},
 									  {NULL, 0}};
-static const Unit size_units[] = {{"B", 1},
-								  {"kB", 1024.0},
-								  {"MB", 1048576.0},
-								  {"GB", 1073741824.0},
-								  {"TB", 1099511627776.0},
-								  {NULL, 0}};
+static const Unit size_units[] = {
+	{"B", 1}, {"kB", 1024.0}, {"MB", 1048576.0}, {"GB", 1073741824.0}, {"TB", 1099511627776.0},
+	{NULL, 0}};
 static const char *const type_names[] = {
 	[SETTING_NUMBER] = "a number",
 	[SETTING_DURATION] = "a time with a unit: 500ms, 30s, 5min, 2h",

@@ -35,9 +35,8 @@ ask(Backend *backend)
 {
 	static const HttpEvents events = {take_bytes, end_probe};
 	Buffer url = {0};
-	HttpOptions options = {.api_key = backend->api_key,
-						   .connect_timeout = PROBE_LIMIT,
-						   .timeout = PROBE_LIMIT};
+	HttpOptions options = {
+		.api_key = backend->api_key, .connect_timeout = PROBE_LIMIT, .timeout = PROBE_LIMIT};
 
 	buffer_print(&url, "%s%s", backend->config.url, probe_path(backend->step));
 	options.url = url.bytes;
@@ -168,7 +167,7 @@ backend_open(Loop *loop, Http *http, const BackendConfig *config,
 	backend->http = http;
 	backend->changed = changed;
 	backend->context = context;
-	backend->timer = (Timer){.due = probe_due, .context = backend};
+	backend->timer = (Timer) {.due = probe_due, .context = backend};
 	backend->wants_key = config->api_key_secret || config->api_key_file;
 	if (config->api_key_file)
 		backend_read_key(backend);

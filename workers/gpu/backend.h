@@ -57,10 +57,10 @@ struct Backend
 	int64_t rest_until; /* gets nothing before */
 	char *api_key;
 	int64_t key_read_at;
-	bool wants_key; /* has to have one, which is not there yet */
+	bool wants_key;		 /* has to have one, which is not there yet */
 	bool is_key_refused; /* by the server: it may be another one by now */
 	BackendState logged_state;
-	bool is_kept; /* by a configuration that is being read again */
+	bool is_kept;	 /* by a configuration that is being read again */
 	bool is_retired; /* no longer configured: goes when its last job has ended */
 	Backend *next;
 

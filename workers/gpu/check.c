@@ -22,7 +22,7 @@ typedef struct Check
 	const Config *config;
 	Connection *connection;
 	Backend *backends[BACKENDS];
-	int waiting; /* for so many answers */
+	int waiting;   /* for so many answers */
 	bool is_known; /* how the database is */
 	int problems;
 	Timer limit;
@@ -116,8 +116,8 @@ ask_keys(Check *check)
 		if (slash)
 		{
 			*slash = '\0';
-			connection_query(check->connection, "SELECT aurora.secret($1, $2)", 2, values,
-							 told_key, check->backends[i]);
+			connection_query(check->connection, "SELECT aurora.secret($1, $2)", 2, values, told_key,
+							 check->backends[i]);
 		}
 		free(service);
 	}
@@ -136,8 +136,9 @@ told_functions(void *context, const PGresult *result)
 				  "role of a node, see register_node()");
 	else
 		say(check, false, "database", "",
-			result ? "aurora's functions for nodes are not there: is the extension in this database?"
-				   : "the connection was lost");
+			result
+				? "aurora's functions for nodes are not there: is the extension in this database?"
+				: "the connection was lost");
 	end_answer(check);
 }
 
@@ -225,7 +226,7 @@ check_run(Config *config)
 		check->backends[i] = backend_open(&check->loop, http, &config->backends[i], changed, check);
 	if (config->backend_count == 0)
 		say(check, false, "backend", "", "none is configured: [backend NAME] with a url");
-	check->limit = (Timer){.due = time_is_up, .context = check};
+	check->limit = (Timer) {.due = time_is_up, .context = check};
 	loop_set(&check->loop, &check->limit, clock_ms() + LIMIT);
 	if (check->waiting > 0)
 		loop_run(&check->loop);

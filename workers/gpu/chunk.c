@@ -16,7 +16,8 @@ copy_scalar(const json_t *value)
 {
 	char *text = NULL;
 
-	if (json_is_integer(value) && asprintf(&text, "%lld", (long long) json_integer_value(value)) < 0)
+	if (json_is_integer(value) &&
+		asprintf(&text, "%lld", (long long) json_integer_value(value)) < 0)
 		return NULL;
 	return text ? text : json_copy_text(value);
 }
@@ -168,9 +169,8 @@ chunk_join_tools(json_t *calls, const json_t *fragments)
 		if (index < 0 || index >= MOST_TOOLS)
 			continue;
 		while ((int64_t) json_array_size(calls) <= index)
-			(void) json_array_append_new(
-				calls, json_pack("{s:s,s:{s:s,s:s}}", "type", "function", "function", "name", "",
-								 "arguments", ""));
+			(void) json_array_append_new(calls, json_pack("{s:s,s:{s:s,s:s}}", "type", "function",
+														  "function", "name", "", "arguments", ""));
 		join_call(json_array_get(calls, (size_t) index), fragment);
 	}
 }

@@ -1,6 +1,6 @@
 /*
- * Takes jobs for devices that have room, one device at a time in turn. Which job a device gets is the
- * database's decision.
+ * Takes jobs for devices that have room, one device at a time in turn. Which job a device gets is
+ * the database's decision.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -11,11 +11,11 @@
 
 #define LATER 1000		/* ms after an error */
 #define MOST_AT_ONCE 64 /* jobs of a claim */
-#define TAKE                                                                                \
-	"SELECT job_id, attempt, model, task, payload, partial_text, partial_tokens, "          \
-	"CASE WHEN isfinite(deadline) THEN "                                                    \
-	"(extract(epoch FROM deadline - clock_timestamp()) * 1000)::bigint END, "               \
-	"(extract(epoch FROM lease_until - clock_timestamp()) * 1000)::bigint, class "          \
+#define TAKE                                                                       \
+	"SELECT job_id, attempt, model, task, payload, partial_text, partial_tokens, " \
+	"CASE WHEN isfinite(deadline) THEN "                                           \
+	"(extract(epoch FROM deadline - clock_timestamp()) * 1000)::bigint END, "      \
+	"(extract(epoch FROM lease_until - clock_timestamp()) * 1000)::bigint, class " \
 	"FROM aurora.take_generations($1, $2, $3::interval, $4)"
 
 typedef enum TakeColumn
@@ -37,8 +37,8 @@ static void claim(Worker *worker);
 /* ---- a job ---- */
 
 /*
- * The backend of the device that has the model, and the most room of those; else any, for the failure
- * to have one.
+ * The backend of the device that has the model, and the most room of those; else any, for the
+ * failure to have one.
  */
 static Backend *
 choose_backend(Worker *worker, int device, const char *model, bool *has_model)
@@ -113,7 +113,7 @@ take_job(Worker *worker, const PGresult *result, int row)
 	if (worker->is_draining)
 		job_give_back(job);
 	else
-		job_fail(job, (Retry){.wait = RETRY_BY_QUEUE}, "no backend of the device has model %s",
+		job_fail(job, (Retry) {.wait = RETRY_BY_QUEUE}, "no backend of the device has model %s",
 				 job->model);
 }
 
@@ -241,6 +241,6 @@ poll_due(void *context)
 void
 claim_start(Worker *worker)
 {
-	worker->poll = (Timer){.due = poll_due, .context = worker};
+	worker->poll = (Timer) {.due = poll_due, .context = worker};
 	loop_set(&worker->loop, &worker->poll, clock_ms() + worker->config->poll_interval);
 }

@@ -19,7 +19,8 @@
 
 const char *const backend_kind_names[] = {"auto",	"llama-server", "vllm", "ollama",
 										  "openai", "command",		NULL};
-static const char *const server_kinds[] = {"auto", "llama-server", "vllm", "ollama", "openai", NULL};
+static const char *const server_kinds[] = {"auto",	 "llama-server", "vllm",
+										   "ollama", "openai",		 NULL};
 static const char *const continue_names[] = {"auto", "never", "prefill", "flags", NULL};
 static const char *const level_names[] = {"debug", "info", "warning", "error", NULL};
 static const char *const format_names[] = {"logfmt", "json", NULL};
@@ -103,12 +104,12 @@ find_backend(Config *config, const char *name)
 	if (config->backend_count == BACKENDS)
 		return NULL;
 	backend = &config->backends[config->backend_count++];
-	*backend = (BackendConfig){.name = memory_copy(name),
-							   .connect_timeout = 5000,
-							   .first_token_timeout = 5 * 60 * 1000,
-							   .token_timeout = 60 * 1000,
-							   .job_timeout = HOUR,
-							   .probe_interval = 5000};
+	*backend = (BackendConfig) {.name = memory_copy(name),
+								.connect_timeout = 5000,
+								.first_token_timeout = 5 * 60 * 1000,
+								.token_timeout = 60 * 1000,
+								.job_timeout = HOUR,
+								.probe_interval = 5000};
 	return backend;
 }
 

@@ -1,6 +1,6 @@
 /*
- * The configuration: the database, how the worker works, devices and "backends", which are the model
- * servers and commands that run jobs.
+ * The configuration: the database, how the worker works, devices and "backends", which are the
+ * model servers and commands that run jobs.
  */
 #ifndef GPU_CONFIG_H
 #define GPU_CONFIG_H
@@ -36,9 +36,9 @@ typedef struct BackendConfig
 	char **words; /* of the command */
 	int kind;
 	int64_t device;
-	int64_t slots;	/* 0: as many as the server says, or 1 */
-	char *models;	/* those it is used for; NULL for all that it tells */
-	int continues;	/* place in the names: auto, never, prefill, flags */
+	int64_t slots;		  /* 0: as many as the server says, or 1 */
+	char *models;		  /* those it is used for; NULL for all that it tells */
+	int continues;		  /* place in the names: auto, never, prefill, flags */
 	char *api_key_secret; /* service/key */
 	char *api_key_file;
 	int64_t connect_timeout;

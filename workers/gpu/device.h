@@ -1,6 +1,6 @@
 /*
- * A "device" is what runs models: a GPU, or the processor where there is none. An "inventory" has all
- * of a node, as they are at one time. What is not known is -1, or empty.
+ * A "device" is what runs models: a GPU, or the processor where there is none. An "inventory" has
+ * all of a node, as they are at one time. What is not known is -1, or empty.
  */
 #ifndef GPU_DEVICE_H
 #define GPU_DEVICE_H
@@ -16,7 +16,7 @@ typedef struct Device
 	int index;
 	char uuid[96];
 	char name[96];
-	char kind[16]; /* cuda, rocm, metal, cpu, declared */
+	char kind[16];		  /* cuda, rocm, metal, cpu, declared */
 	int64_t memory_total; /* bytes */
 	int64_t memory_free;
 	int64_t memory_used;

@@ -132,8 +132,8 @@ http_open(Loop *loop)
 	Http *http = memory_get(sizeof(Http));
 
 	http->loop = loop;
-	http->timer = (Timer){.due = time_is_up, .context = http};
-	http->sweep = (Timer){.due = look_for_ends, .context = http};
+	http->timer = (Timer) {.due = time_is_up, .context = http};
+	http->sweep = (Timer) {.due = look_for_ends, .context = http};
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK ||
 		(http->multi = curl_multi_init()) == NULL)
 	{
@@ -205,7 +205,7 @@ http_start(Http *http, const HttpOptions *options, const HttpEvents *events, voi
 	HttpRequest *request = memory_get(sizeof(HttpRequest));
 	CURL *easy = curl_easy_init();
 
-	*request = (HttpRequest){.http = http, .easy = easy, .events = *events, .context = context};
+	*request = (HttpRequest) {.http = http, .easy = easy, .events = *events, .context = context};
 	curl_easy_setopt(easy, CURLOPT_URL, options->url);
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, request);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error);

@@ -71,8 +71,8 @@ add_declared(const InventorySources *sources, Inventory *inventory)
 		{
 			if (device->memory_total == UNKNOWN)
 				device->memory_total = total;
-			device->memory_free = available < device->memory_total ? available
-																   : device->memory_total;
+			device->memory_free =
+				available < device->memory_total ? available : device->memory_total;
 			device->memory_used = device->memory_total - device->memory_free;
 		}
 		inventory->count++;

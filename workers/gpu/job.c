@@ -23,7 +23,7 @@ job_make(Worker *worker, int64_t id, int attempt)
 	job->attempt = attempt;
 	job->taken_at = job->renewed_at = clock_ms();
 	job->deadline = LOOP_NEVER;
-	job->child = (Child){0, -1, -1};
+	job->child = (Child) {0, -1, -1};
 	return job;
 }
 
@@ -122,8 +122,7 @@ job_fail(Job *job, Retry retry, const char *format, ...)
 			  job->is_cancelled ? "job cancelled" : "job failed", NUMBER("job", job->id),
 			  NUMBER("attempt", job->attempt), TEXT("model", job->model),
 			  TEXT("backend", job->backend ? job->backend->config.name : NULL),
-			  NUMBER("tokens", job->produced),
-			  NUMBER("ms", clock_ms() - job->taken_at),
+			  NUMBER("tokens", job->produced), NUMBER("ms", clock_ms() - job->taken_at),
 			  TEXT("again", retry.is_final ? "no" : "yes"), TEXT("error", job->error));
 	end(job);
 }
@@ -134,13 +133,13 @@ job_cancel(Job *job)
 	if (job->phase != JOB_RUNNING)
 		return;
 	job->is_cancelled = true;
-	job_fail(job, (Retry){.wait = 0}, "cancelled");
+	job_fail(job, (Retry) {.wait = 0}, "cancelled");
 }
 
 void
 job_give_back(Job *job)
 {
-	job_fail(job, (Retry){.wait = 0}, "given back: the worker of the node ends");
+	job_fail(job, (Retry) {.wait = 0}, "given back: the worker of the node ends");
 }
 
 /* ---- the result ---- */

@@ -53,13 +53,13 @@ typedef struct Job
 
 	HttpRequest *http;
 	Child child;
-	Buffer input; /* for the command */
+	Buffer input;	  /* for the command */
 	bool is_stopping; /* the command is being ended */
 	Sse sse;
 	Buffer body; /* an answer that is no stream */
 	bool is_stream;
-	bool is_held; /* the backend is not read from, since too much is not stored */
-	bool is_broken; /* what it sends is of no use: it is stopped in the next turn */
+	bool is_held;	   /* the backend is not read from, since too much is not stored */
+	bool is_broken;	   /* what it sends is of no use: it is stopped in the next turn */
 	Chunk event_error; /* why, when the server says so */
 	Utf8 utf8;
 
@@ -67,9 +67,9 @@ typedef struct Job
 	size_t batch_size;
 	int batch_tokens;
 	bool is_batch_sent;
-	int tokens;		/* that are stored, of all attempts */
-	int new_tokens; /* behind the batch */
-	int produced;	/* by this attempt */
+	int tokens;			/* that are stored, of all attempts */
+	int new_tokens;		/* behind the batch */
+	int produced;		/* by this attempt */
 	bool needs_restart; /* what is stored is to be given up first */
 	bool is_restart_sent;
 

@@ -1,10 +1,10 @@
 /*
  * JSON as model servers write it.
  *
- * The library takes UTF-8 only, so that before it reads them bytes that are none become characters of
- * their own, U+10FF00 + byte, and go back to bytes behind it. These characters are private and at the
- * very end of Unicode; where a text has them itself they are taken for bytes first, and come out as
- * they went in.
+ * The library takes UTF-8 only, so that before it reads them bytes that are none become characters
+ * of their own, U+10FF00 + byte, and go back to bytes behind it. These characters are private and
+ * at the very end of Unicode; where a text has them itself they are taken for bytes first, and come
+ * out as they went in.
  */
 #include "gpu/json.h"
 
@@ -106,8 +106,8 @@ json_read(const char *text, size_t size)
 	json_t *value;
 
 	hide_bytes(&clean, text, size);
-	value = json_loadb(clean.bytes ? clean.bytes : "", clean.size,
-					   JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+	value = json_loadb(clean.bytes ? clean.bytes : "", clean.size, JSON_DECODE_ANY | JSON_ALLOW_NUL,
+					   NULL);
 	if (value == NULL) /* numbers may be larger than the machine has integers */
 		value = json_loadb(clean.bytes ? clean.bytes : "", clean.size,
 						   JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL);

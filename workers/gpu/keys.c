@@ -59,7 +59,7 @@ ask(Worker *worker, Backend *backend)
 	Errand *errand = memory_get(sizeof(Errand));
 
 	*slash = '\0';
-	*errand = (Errand){worker, memory_copy(backend->config.name)};
+	*errand = (Errand) {worker, memory_copy(backend->config.name)};
 	backend->key_read_at = clock_ms();
 	connection_query(worker->connection, "SELECT aurora.secret($1, $2)", 2, values, answered,
 					 errand);

@@ -1,7 +1,7 @@
 /*
- * NVIDIA devices by NVML. Its header is not in Debian, so that what is needed of it is declared here:
- * names, return codes and layouts are those of API 13, which older drivers have, too, unless a
- * function is missing, which leaves its field unknown.
+ * NVIDIA devices by NVML. Its header is not in Debian, so that what is needed of it is declared
+ * here: names, return codes and layouts are those of API 13, which older drivers have, too, unless
+ * a function is missing, which leaves its field unknown.
  */
 #include "gpu/nvml.h"
 
@@ -88,10 +88,7 @@ typedef struct NvmlFunctions
 	int (*nvmlDeviceGetCudaComputeCapability)(NvmlDevice, int *, int *);
 } NvmlFunctions;
 
-#define FUNCTION(name)                        \
-	{                                         \
-		#name, offsetof(NvmlFunctions, name) \
-	}
+#define FUNCTION(name) {#name, offsetof(NvmlFunctions, name)}
 
 static const struct
 {
@@ -204,8 +201,8 @@ lose_all(Nvml *nvml, const char *problem)
 	for (int i = 0; i < nvml->known.count; i++)
 	{
 		nvml->known.devices[i].is_lost = true;
-		device_copy_text(nvml->known.devices[i].problem,
-						 sizeof(nvml->known.devices[i].problem), problem);
+		device_copy_text(nvml->known.devices[i].problem, sizeof(nvml->known.devices[i].problem),
+						 problem);
 	}
 }
 
@@ -255,7 +252,7 @@ tells_loss(int code)
 /*
  * Calls a function that may be missing; notes when it says that the device is lost.
  */
-#define CALL(function, ...)                                                      \
+#define CALL(function, ...)                                                     \
 	(nvml->call.function ? note(nvml, device, nvml->call.function(__VA_ARGS__)) \
 						 : NVML_FUNCTION_NOT_FOUND)
 
@@ -366,8 +363,8 @@ read_all(Nvml *nvml)
 		if ((unsigned) nvml->known.devices[i].index >= count)
 		{
 			nvml->known.devices[i].is_lost = is_any_lost = true;
-			device_copy_text(nvml->known.devices[i].problem,
-							 sizeof(nvml->known.devices[i].problem), "the device is gone");
+			device_copy_text(nvml->known.devices[i].problem, sizeof(nvml->known.devices[i].problem),
+							 "the device is gone");
 		}
 	for (unsigned i = 0; i < count && i < DEVICES; i++)
 	{

@@ -55,7 +55,7 @@ options_read(Options *options, int count, char **arguments)
 {
 	int option;
 
-	*options = (Options){.config = STANDARD_CONFIG};
+	*options = (Options) {.config = STANDARD_CONFIG};
 	opterr = 0;
 	while ((option = getopt_long(count, arguments, "c:hV", long_options, NULL)) != -1)
 		switch (option)

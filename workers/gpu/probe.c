@@ -18,9 +18,8 @@ const char *
 probe_path(ProbeStep step)
 {
 	static const char *const paths[] = {
-		[PROBE_HEALTH] = "/health",	  [PROBE_MODELS] = "/v1/models",
-		[PROBE_SLOTS] = "/slots",	  [PROBE_METRICS] = "/metrics",
-		[PROBE_LOADED] = "/api/ps",
+		[PROBE_HEALTH] = "/health",	  [PROBE_MODELS] = "/v1/models", [PROBE_SLOTS] = "/slots",
+		[PROBE_METRICS] = "/metrics", [PROBE_LOADED] = "/api/ps",
 	};
 
 	return paths[step];
@@ -94,7 +93,7 @@ add_model(Backend *backend, char *name)
 		return NULL;
 	}
 	model = &backend->models[backend->model_count++];
-	*model = (Model){.name = name, .is_resident = true, .size = -1, .context = -1};
+	*model = (Model) {.name = name, .is_resident = true, .size = -1, .context = -1};
 	return model;
 }
 
@@ -141,8 +140,8 @@ take_model(Backend *backend, const json_t *entry)
 	if (model == NULL)
 		return;
 	model->size = json_number_of(meta, "size", -1);
-	model->context = json_number_of(entry, "max_model_len",
-									json_number_of(meta, "n_ctx_train", -1));
+	model->context =
+		json_number_of(entry, "max_model_len", json_number_of(meta, "n_ctx_train", -1));
 	if (status) /* of a llama-server that loads models when they are asked for */
 		model->is_resident = strcmp(status, "loaded") == 0 || strcmp(status, "sleeping") == 0;
 	if (backend->kind == BACKEND_OLLAMA)
@@ -238,8 +237,8 @@ static ProbeStep
 take_metrics(Backend *backend, long status)
 {
 	static const char *const running[] = {"vllm:num_requests_running", NULL};
-	static const char *const waiting[] = {"vllm:num_requests_waiting",
-										  "llamacpp:requests_deferred", NULL};
+	static const char *const waiting[] = {"vllm:num_requests_waiting", "llamacpp:requests_deferred",
+										  NULL};
 	static const char *const cache[] = {"vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc",
 										NULL};
 	double number;

@@ -1,6 +1,6 @@
 /*
- * Reports the node's devices to the database: every few seconds, and soon when what can be run there
- * has changed.
+ * Reports the node's devices to the database: every few seconds, and soon when what can be run
+ * there has changed.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -49,10 +49,10 @@ add_models(json_t *models, const Backend *backend)
 	{
 		const Model *model = &backend->models[i];
 
-		(void) json_array_append_new(
-			models, json_pack("{s:s,s:b,s:o,s:o}", "name", model->name, "resident",
-							  model->is_resident, "size", number(model->size), "context",
-							  number(model->context)));
+		(void) json_array_append_new(models,
+									 json_pack("{s:s,s:b,s:o,s:o}", "name", model->name, "resident",
+											   model->is_resident, "size", number(model->size),
+											   "context", number(model->context)));
 	}
 }
 
@@ -73,9 +73,9 @@ summarise(const Worker *worker, int device, Summary *summary)
 {
 	bool is_first = true;
 
-	*summary = (Summary){.state = BACKEND_DOWN,
-						 .problem = "no backend is configured for the device",
-						 .models = json_array()};
+	*summary = (Summary) {.state = BACKEND_DOWN,
+						  .problem = "no backend is configured for the device",
+						  .models = json_array()};
 	for (const Backend *backend = worker->backends; backend; backend = backend->next)
 	{
 		if (backend->config.device != device || backend->is_retired)
@@ -117,8 +117,8 @@ make_lasting(const Worker *worker, const Device *device, Summary *summary)
 					 "uuid", text(device->uuid), "name", text(device->name), "kind", device->kind,
 					 "driver", text(device->driver), "compute_capability",
 					 text(device->compute_capability), "unified", device->unified, "state",
-					 state_name(device, summary), "problem", text(problem), "slots",
-					 summary->slots, "draining", worker->is_draining, "models", summary->models);
+					 state_name(device, summary), "problem", text(problem), "slots", summary->slots,
+					 "draining", worker->is_draining, "models", summary->models);
 }
 
 static void
@@ -229,6 +229,6 @@ report_wake(Worker *worker)
 void
 report_start(Worker *worker)
 {
-	worker->report = (Timer){.due = report, .context = worker};
+	worker->report = (Timer) {.due = report, .context = worker};
 	loop_set(&worker->loop, &worker->report, clock_ms());
 }

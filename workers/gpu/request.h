@@ -1,5 +1,6 @@
 /*
- * Makes the request of a job: the path and the body for a model server, or the prompt for a command.
+ * Makes the request of a job: the path and the body for a model server, or the prompt for a
+ * command.
  */
 #ifndef GPU_REQUEST_H
 #define GPU_REQUEST_H
@@ -28,8 +29,8 @@ typedef struct Request
 } Request;
 
 /*
- * "partial" and "tokens" are what earlier attempts have brought, '' and 0 for nothing. "is_embed": of
- * the task embed.
+ * "partial" and "tokens" are what earlier attempts have brought, '' and 0 for nothing. "is_embed":
+ * of the task embed.
  */
 extern void request_make(Request *request, const json_t *payload, const char *model, bool is_embed,
 						 const char *partial, int tokens, ContinueStyle style);

@@ -72,8 +72,8 @@ retry_http(long status, const char *type, const char *code, const char *message,
 Retry
 retry_broken(bool was_reached)
 {
-	return (Retry){.wait = was_reached ? RETRY_BY_QUEUE : UNREACHED_WAIT,
-				   .rest = was_reached ? 0 : UNREACHED_WAIT};
+	return (Retry) {.wait = was_reached ? RETRY_BY_QUEUE : UNREACHED_WAIT,
+					.rest = was_reached ? 0 : UNREACHED_WAIT};
 }
 
 /*

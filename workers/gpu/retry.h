@@ -12,11 +12,11 @@
 
 typedef struct Retry
 {
-	bool is_final;		/* the same would come of it again */
-	int64_t wait;		/* ms until the next attempt, or RETRY_BY_QUEUE */
-	int64_t rest;		/* ms for which the server gets nothing more */
-	bool is_loading;	/* the server loads its model */
-	bool lacks_model;	/* the server has no such model */
+	bool is_final;	  /* the same would come of it again */
+	int64_t wait;	  /* ms until the next attempt, or RETRY_BY_QUEUE */
+	int64_t rest;	  /* ms for which the server gets nothing more */
+	bool is_loading;  /* the server loads its model */
+	bool lacks_model; /* the server has no such model */
 } Retry;
 
 /*
@@ -32,7 +32,8 @@ extern Retry retry_broken(bool was_reached);
 /* By how a command ended. */
 extern Retry retry_command(int exit_status);
 
-/* What a Retry-After header says, in ms from "now" (seconds since 1970); -1 when it says nothing. */
+/* What a Retry-After header says, in ms from "now" (seconds since 1970); -1 when it says nothing.
+ */
 extern int64_t retry_after_header(const char *value, int64_t now);
 
 #endif

@@ -46,7 +46,7 @@ job_start(Job *job)
 	job->is_stream = request.is_stream;
 	log_start(job, &request);
 	if (request.problem)
-		job_fail(job, (Retry){.is_final = true, .wait = RETRY_BY_QUEUE}, "%s", request.problem);
+		job_fail(job, (Retry) {.is_final = true, .wait = RETRY_BY_QUEUE}, "%s", request.problem);
 	else if (request.is_spent)
 	{
 		job->finish_reason = memory_copy("length");
@@ -92,8 +92,7 @@ job_check(Job *job, int64_t now)
 	if (job->is_broken)
 		stream_fail_broken(job);
 	else if (now >= job->deadline)
-		job_fail(job, (Retry){.is_final = true, .wait = RETRY_BY_QUEUE},
-				 "the job's time is up");
+		job_fail(job, (Retry) {.is_final = true, .wait = RETRY_BY_QUEUE}, "the job's time is up");
 	else if (now - job->taken_at >= config->job_timeout)
 		job_fail(job, again, "it took longer than job_timeout");
 	else if (job->is_held)

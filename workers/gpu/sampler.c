@@ -194,7 +194,7 @@ sampler_open(Loop *loop, const InventorySources *sources, int interval,
 	sampler->mailbox = mailbox;
 	sampler->sampled = sampled;
 	sampler->context = context;
-	sampler->hang = (Timer){.due = tell_hang, .context = sampler};
+	sampler->hang = (Timer) {.due = tell_hang, .context = sampler};
 	loop_watch(loop, mailbox->ready, EPOLLIN, take, sampler);
 	loop_set(loop, &sampler->hang, clock_ms() + HANG_LIMIT);
 	return sampler;

@@ -1,6 +1,6 @@
 /*
- * Reads the inventory again and again in a thread of its own, since a driver may hang. When it hangs
- * for long, all devices that the driver has are lost until it comes back.
+ * Reads the inventory again and again in a thread of its own, since a driver may hang. When it
+ * hangs for long, all devices that the driver has are lost until it comes back.
  */
 #ifndef GPU_SAMPLER_H
 #define GPU_SAMPLER_H
@@ -12,7 +12,8 @@
 
 typedef struct Sampler Sampler;
 
-/* Begins to read; "sampled" is called in the loop, also when it hangs. NULL when there is no thread. */
+/* Begins to read; "sampled" is called in the loop, also when it hangs. NULL when there is no
+ * thread. */
 extern Sampler *sampler_open(Loop *loop, const InventorySources *sources, int interval,
 							 void (*sampled)(void *context, const Inventory *inventory),
 							 void *context);

@@ -1,6 +1,6 @@
 /*
- * NVIDIA devices by the program nvidia-smi: a line for each, with commas between the fields, of which
- * any may be [N/A], [Not Supported] or an error.
+ * NVIDIA devices by the program nvidia-smi: a line for each, with commas between the fields, of
+ * which any may be [N/A], [Not Supported] or an error.
  */
 #include "gpu/smi.h"
 

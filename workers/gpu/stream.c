@@ -26,8 +26,8 @@ keep(json_t **place, json_t **from)
 static void
 fail_with_error(Job *job, const Chunk *chunk, long status, int64_t retry_after)
 {
-	Retry retry = retry_http(status, chunk->error_type, chunk->error_code, chunk->error,
-							 retry_after);
+	Retry retry =
+		retry_http(status, chunk->error_type, chunk->error_code, chunk->error, retry_after);
 
 	if (retry.lacks_model)
 		backend_probe(job->backend);
@@ -70,7 +70,8 @@ take_data(Job *job, Chunk *chunk)
 }
 
 /*
- * The request cannot be given up from within, so that a job that is to end does so in the next turn.
+ * The request cannot be given up from within, so that a job that is to end does so in the next
+ * turn.
  */
 static void
 take_event(void *context, const char *data, size_t size)
@@ -179,7 +180,7 @@ end_embeddings(Job *job)
 	else
 	{
 		json_decref(vectors);
-		job_fail(job, (Retry){.wait = RETRY_BY_QUEUE}, "the server's answer has no vectors");
+		job_fail(job, (Retry) {.wait = RETRY_BY_QUEUE}, "the server's answer has no vectors");
 	}
 	json_decref(body);
 }
@@ -242,5 +243,5 @@ stream_fail_broken(Job *job)
 	if (job->event_error.kind == CHUNK_ERROR)
 		take_error_event(job, &job->event_error);
 	else
-		job_fail(job, (Retry){.wait = RETRY_BY_QUEUE}, "the server's answer cannot be read");
+		job_fail(job, (Retry) {.wait = RETRY_BY_QUEUE}, "the server's answer cannot be read");
 }

@@ -79,11 +79,11 @@ void
 worker_log_error(const char *event, const PGresult *result, int64_t job)
 {
 	log_write(LOG_ERROR, event,
-			  (LogField[]){TEXT("sqlstate", PQresultErrorField(result, PG_DIAG_SQLSTATE)),
-						   TEXT("error", PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY)),
-						   TEXT("hint", PQresultErrorField(result, PG_DIAG_MESSAGE_HINT)),
-						   job > 0 ? NUMBER("job", job) : TEXT("job", NULL),
-						   {NULL, NULL, 0, false}});
+			  (LogField[]) {TEXT("sqlstate", PQresultErrorField(result, PG_DIAG_SQLSTATE)),
+							TEXT("error", PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY)),
+							TEXT("hint", PQresultErrorField(result, PG_DIAG_MESSAGE_HINT)),
+							job > 0 ? NUMBER("job", job) : TEXT("job", NULL),
+							{NULL, NULL, 0, false}});
 }
 
 bool
@@ -231,8 +231,8 @@ add_backends(Worker *worker, const Config *config)
 /* ---- signals ---- */
 
 /*
- * What runs goes on with its backends as they were. The connection is made anew only when its string
- * is another one.
+ * What runs goes on with its backends as they were. The connection is made anew only when its
+ * string is another one.
  */
 static void
 reload(Worker *worker)
@@ -353,15 +353,14 @@ begin(Worker *worker)
 	sigaddset(&signals, SIGHUP);
 	sigaddset(&signals, SIGCHLD);
 	signal(SIGPIPE, SIG_IGN);
-	if (!loop_open(&worker->loop) ||
-		!loop_signals(&worker->loop, &signals, take_signal, worker) ||
+	if (!loop_open(&worker->loop) || !loop_signals(&worker->loop, &signals, take_signal, worker) ||
 		(worker->http = http_open(&worker->loop)) == NULL)
 	{
 		log_event(LOG_ERROR, "the worker cannot begin", TEXT("error", strerror(errno)));
 		return false;
 	}
-	worker->drain = (Timer){.due = drain_is_over, .context = worker};
-	worker->watchdog = (Timer){.due = feed_watchdog, .context = worker};
+	worker->drain = (Timer) {.due = drain_is_over, .context = worker};
+	worker->watchdog = (Timer) {.due = feed_watchdog, .context = worker};
 	writer_start(worker);
 	report_start(worker);
 	claim_start(worker);

@@ -41,7 +41,6 @@ typedef struct Worker
 	/* writing, see writer.c */
 	Timer flush;
 	int64_t flushed_at;
-	int64_t appended_at;
 	bool is_appending;
 	bool is_careful; /* one job at a time, since a batch of several was refused */
 	bool is_renewing;

@@ -1,6 +1,6 @@
 /*
- * Writes what comes of jobs: text of all of them in one statement per tick, then how each ended; and
- * renews leases where no text does.
+ * Writes what comes of jobs: text of all of them in one statement per tick, then how each ended;
+ * and renews leases where no text does.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,10 +12,10 @@
 
 #define HOUSEKEEPING 200 /* ms */
 #define WRITE_AGAIN 1000
-#define APPEND                                            \
+#define APPEND                                                                             \
 	"SELECT job_id, state FROM aurora.append_outputs($1::bigint[], $2::int[], $3::int[], " \
 	"$4::text[], $5::int[])"
-#define RENEW                                                                       \
+#define RENEW                                                                             \
 	"SELECT j.job_id, r.state FROM unnest($1::bigint[], $2::int[]) j (job_id, attempt), " \
 	"LATERAL aurora.renew_lease(j.job_id, j.attempt, $3::interval) r"
 
@@ -36,7 +36,7 @@ make_errand(const Job *job)
 {
 	Errand *errand = memory_get(sizeof(Errand));
 
-	*errand = (Errand){job->worker, job->id, job->attempt};
+	*errand = (Errand) {job->worker, job->id, job->attempt};
 	return errand;
 }
 
@@ -55,9 +55,10 @@ end_errand(Errand *errand)
 static void
 lose(Job *job)
 {
-	log_event(LOG_WARNING, "job lost", NUMBER("job", job->id), NUMBER("attempt", job->attempt),
-			  NUMBER("tokens", job->produced),
-			  TEXT("hint", "Its lease ran out, or it was ended otherwise: what has come is dropped."));
+	log_event(
+		LOG_WARNING, "job lost", NUMBER("job", job->id), NUMBER("attempt", job->attempt),
+		NUMBER("tokens", job->produced),
+		TEXT("hint", "Its lease ran out, or it was ended otherwise: what has come is dropped."));
 	worker_drop(job->worker, job);
 }
 
@@ -105,7 +106,6 @@ end_batch(Job *job)
 	job->tokens += job->batch_tokens;
 	job->batch_size = 0;
 	job->batch_tokens = 0;
-	job->renewed_at = job->worker->appended_at;
 	if (job->text.size < (size_t) job->worker->config->buffer_limit / 2)
 		job_resume(job);
 }
@@ -128,7 +128,7 @@ take_refusal(Worker *worker, const PGresult *result, int sent)
 		worker_log_error("text was refused", result, job->id);
 		job->batch_size = job->batch_tokens = 0;
 		buffer_clear(&job->text);
-		job_fail(job, (Retry){.wait = RETRY_BY_QUEUE}, "its text could not be stored: %s",
+		job_fail(job, (Retry) {.wait = RETRY_BY_QUEUE}, "its text could not be stored: %s",
 				 PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY));
 	}
 	worker->is_careful = sent > 1;
@@ -205,7 +205,6 @@ append(Worker *worker)
 		for (int i = 0; i < 5; i++)
 			values[i] = array_end(&arrays[i]);
 		worker->is_appending = true;
-		worker->appended_at = clock_ms();
 		connection_query(worker->connection, APPEND, 5, values, appended, worker);
 	}
 	for (int i = 0; i < 5; i++)
@@ -234,7 +233,7 @@ restarted(void *context, const PGresult *result)
 		{
 			buffer_clear(&job->text);
 			job->batch_size = job->batch_tokens = 0;
-			job_fail(job, (Retry){.wait = RETRY_BY_QUEUE}, "its text could not be restarted");
+			job_fail(job, (Retry) {.wait = RETRY_BY_QUEUE}, "its text could not be restarted");
 		}
 	}
 	writer_wake(job->worker, true);
@@ -303,7 +302,7 @@ told(void *context, const PGresult *result)
 	else if (job->is_done)
 	{
 		job->is_done = false;
-		job->retry = (Retry){.wait = RETRY_BY_QUEUE};
+		job->retry = (Retry) {.wait = RETRY_BY_QUEUE};
 		job->error = memory_copy(PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY));
 	}
 	else
@@ -320,9 +319,8 @@ tell_done(Job *job, const char *id, const char *attempt)
 	char *result = job_result(job);
 	const char *values[3] = {id, attempt, result};
 
-	connection_query(job->worker->connection,
-					 "SELECT aurora.finish_generation($1, $2, $3::jsonb)", 3, values, told,
-					 make_errand(job));
+	connection_query(job->worker->connection, "SELECT aurora.finish_generation($1, $2, $3::jsonb)",
+					 3, values, told, make_errand(job));
 	memory_wipe(result);
 }
 
@@ -330,8 +328,7 @@ static void
 tell_failed(Job *job, const char *id, const char *attempt)
 {
 	Buffer wait = {0};
-	const char *values[5] = {id, attempt, job->error, NULL,
-							 job->retry.is_final ? "true" : "false"};
+	const char *values[5] = {id, attempt, job->error, NULL, job->retry.is_final ? "true" : "false"};
 
 	if (job->retry.wait != RETRY_BY_QUEUE)
 	{
@@ -395,7 +392,8 @@ renewed(void *context, const PGresult *result)
 }
 
 /*
- * Renews leases of which a third is gone; all of them with "all".
+ * Renews leases of which a third is gone; all of them with "all". Text renews them too, but by the
+ * queue's lease, and not each time.
  */
 static void
 renew(Worker *worker, bool all)
@@ -491,7 +489,7 @@ writer_resume(Worker *worker)
 void
 writer_start(Worker *worker)
 {
-	worker->flush = (Timer){.due = flush, .context = worker};
-	worker->housekeeping = (Timer){.due = keep_house, .context = worker};
+	worker->flush = (Timer) {.due = flush, .context = worker};
+	worker->housekeeping = (Timer) {.due = keep_house, .context = worker};
 	loop_set(&worker->loop, &worker->housekeeping, clock_ms() + HOUSEKEEPING);
 }

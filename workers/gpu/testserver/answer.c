@@ -78,8 +78,8 @@ answer_make(const json_t *body, bool is_chat)
 
 	answer->is_chat = is_chat;
 	answer->is_stream = json_is_true(json_object_get(body, "stream"));
-	answer->has_usage = json_is_true(
-		json_object_get(json_object_get(body, "stream_options"), "include_usage"));
+	answer->has_usage =
+		json_is_true(json_object_get(json_object_get(body, "stream_options"), "include_usage"));
 	answer->model = memory_copy(model ? model : "");
 	answer->prompt_tokens = 5;
 	text_begin(&answer->text);
@@ -283,11 +283,11 @@ answer_whole(Answer *answer)
 		}
 		answer->count++;
 	}
-	choice = answer->is_chat
-				 ? json_pack("{s:i,s:{s:s,s:s},s:s}", "index", 0, "message", "role", "assistant",
-							 "content", text.bytes, "finish_reason", finish)
-				 : json_pack("{s:i,s:s,s:s}", "index", 0, "text", text.bytes, "finish_reason",
-							 finish);
+	choice =
+		answer->is_chat
+			? json_pack("{s:i,s:{s:s,s:s},s:s}", "index", 0, "message", "role", "assistant",
+						"content", text.bytes, "finish_reason", finish)
+			: json_pack("{s:i,s:s,s:s}", "index", 0, "text", text.bytes, "finish_reason", finish);
 	buffer_wipe(&text);
 	return json_pack("{s:s,s:s,s:i,s:s,s:[o],s:{s:i,s:i,s:i}}", "id", "test-1", "object",
 					 answer->is_chat ? "chat.completion" : "text_completion", "created", 1795485831,

@@ -1,6 +1,6 @@
 /*
- * A generation of the test server: what was asked for, and the answer, which a stream gives piece by
- * piece.
+ * A generation of the test server: what was asked for, and the answer, which a stream gives piece
+ * by piece.
  */
 #ifndef TESTSERVER_ANSWER_H
 #define TESTSERVER_ANSWER_H
@@ -23,10 +23,10 @@ typedef struct Answer
 	char *problem; /* what is wrong with the request */
 	TextState text;
 	int prompt_tokens;
-	int limit; /* tokens */
-	int count; /* tokens that have come */
-	int delay; /* ms before each */
-	int phase; /* of a stream: 0 head, 1 tokens, 2 usage, 3 [DONE], 4 over */
+	int limit;	  /* tokens */
+	int count;	  /* tokens that have come */
+	int delay;	  /* ms before each */
+	int phase;	  /* of a stream: 0 head, 1 tokens, 2 usage, 3 [DONE], 4 over */
 	Buffer carry; /* bytes of a character that the last event has cut */
 } Answer;
 

@@ -7,9 +7,8 @@
 #include <string.h>
 
 const char *const fault_names[FAULT_COUNT] = {
-	"none",	 "cut",	  "end",	   "slow", "500",  "429",	"quota",   "503",  "400", "404",
-	"utf8",	 "nul",	  "split",	   "hang-head",	   "hang", "drip",	"error",   "garbage",
-	"long",
+	"none", "cut", "end",	"slow",		 "500",	 "429",	 "quota", "503",	 "400",	 "404",
+	"utf8", "nul", "split", "hang-head", "hang", "drip", "error", "garbage", "long",
 };
 
 const char *const fault_helps[FAULT_COUNT] = {

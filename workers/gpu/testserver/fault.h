@@ -7,24 +7,24 @@
 typedef enum Fault
 {
 	FAULT_NONE,
-	FAULT_CUT,		  /* closes the connection in the middle */
-	FAULT_END,		  /* ends the stream in the middle, without a finish reason */
-	FAULT_SLOW,		  /* waits before each token */
+	FAULT_CUT,	/* closes the connection in the middle */
+	FAULT_END,	/* ends the stream in the middle, without a finish reason */
+	FAULT_SLOW, /* waits before each token */
 	FAULT_500,
-	FAULT_429,		  /* with retry-after: 1 */
-	FAULT_QUOTA,	  /* 429 that no wait helps against */
-	FAULT_503,		  /* loading its model */
+	FAULT_429,	 /* with retry-after: 1 */
+	FAULT_QUOTA, /* 429 that no wait helps against */
+	FAULT_503,	 /* loading its model */
 	FAULT_400,
 	FAULT_404,
-	FAULT_UTF8,		  /* bytes that are no UTF-8 */
+	FAULT_UTF8, /* bytes that are no UTF-8 */
 	FAULT_NUL,
-	FAULT_SPLIT,	  /* characters cut between events */
-	FAULT_HANG_HEAD,  /* no answer at all */
-	FAULT_HANG,		  /* no more behind some tokens */
-	FAULT_DRIP,		  /* a byte a second */
-	FAULT_ERROR,	  /* an error event behind the head */
-	FAULT_GARBAGE,	  /* events that are no JSON */
-	FAULT_LONG,		  /* text without end, as fast as it goes */
+	FAULT_SPLIT,	 /* characters cut between events */
+	FAULT_HANG_HEAD, /* no answer at all */
+	FAULT_HANG,		 /* no more behind some tokens */
+	FAULT_DRIP,		 /* a byte a second */
+	FAULT_ERROR,	 /* an error event behind the head */
+	FAULT_GARBAGE,	 /* events that are no JSON */
+	FAULT_LONG,		 /* text without end, as fast as it goes */
 	FAULT_COUNT
 } Fault;
 

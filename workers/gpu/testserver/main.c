@@ -62,7 +62,8 @@ static const char help[] =
 	"  -k, --api-key KEY    refuse who does not bring it\n"
 	"  -h, --help           this text\n"
 	"\n"
-	"The model \"test\" works. Models test-FAULT, the header X-Fault: FAULT or ?fault=FAULT have it do\n"
+	"The model \"test\" works. Models test-FAULT, the header X-Fault: FAULT or ?fault=FAULT have "
+	"it do\n"
 	"something wrong, or slowly:\n";
 
 static _Noreturn void
@@ -89,8 +90,8 @@ static enum MHD_Result
 send_text(struct MHD_Connection *connection, unsigned status, const char *type, const char *text,
 		  const char *header, const char *value)
 {
-	struct MHD_Response *response = MHD_create_response_from_buffer(
-		strlen(text), (void *) text, MHD_RESPMEM_MUST_COPY);
+	struct MHD_Response *response =
+		MHD_create_response_from_buffer(strlen(text), (void *) text, MHD_RESPMEM_MUST_COPY);
 	enum MHD_Result result;
 
 	MHD_add_response_header(response, "Content-Type", type);
@@ -213,8 +214,8 @@ give_piece(void *context, uint64_t position, char *to, size_t room)
 static enum MHD_Result
 send_stream(struct MHD_Connection *connection, Exchange *exchange)
 {
-	struct MHD_Response *response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE,
-																	   give_piece, exchange, NULL);
+	struct MHD_Response *response =
+		MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE, give_piece, exchange, NULL);
 	enum MHD_Result result;
 
 	MHD_add_response_header(response, "Content-Type", "text/event-stream");
@@ -242,9 +243,9 @@ choose_fault(struct MHD_Connection *connection, const char *model)
 	if (fault == FAULT_NONE && server.fault_every > 0 && number % server.fault_every == 0)
 	{
 		/* Those that end soon by themselves, and may go well the next time. */
-		static const Fault in_turn[] = {FAULT_CUT,	 FAULT_END,	  FAULT_500,   FAULT_UTF8,
-										FAULT_NUL,	 FAULT_SPLIT, FAULT_ERROR, FAULT_GARBAGE,
-										FAULT_429};
+		static const Fault in_turn[] = {FAULT_CUT,	 FAULT_END,		FAULT_500,
+										FAULT_UTF8,	 FAULT_NUL,		FAULT_SPLIT,
+										FAULT_ERROR, FAULT_GARBAGE, FAULT_429};
 
 		fault = in_turn[number / server.fault_every % (int) (sizeof(in_turn) / sizeof(Fault))];
 	}
@@ -281,8 +282,8 @@ generate(struct MHD_Connection *connection, Exchange *exchange, const json_t *bo
 static enum MHD_Result
 post(struct MHD_Connection *connection, Exchange *exchange, const char *path)
 {
-	json_t *body = json_loadb(exchange->body.bytes ? exchange->body.bytes : "", exchange->body.size,
-							  0, NULL);
+	json_t *body =
+		json_loadb(exchange->body.bytes ? exchange->body.bytes : "", exchange->body.size, 0, NULL);
 	enum MHD_Result result;
 	json_t *vectors;
 
@@ -315,10 +316,10 @@ make_models(void)
 		Buffer name = {0};
 
 		buffer_print(&name, "test%s%s", i > 0 ? "-" : "", i > 0 ? fault_names[i] : "");
-		(void) json_array_append_new(
-			data, json_pack("{s:s,s:s,s:i,s:s,s:{s:i,s:i}}", "id", name.bytes, "object", "model",
-							"created", 1735142223, "owned_by", server.owner, "meta", "n_ctx_train",
-							4096, "size", 1000000));
+		(void) json_array_append_new(data, json_pack("{s:s,s:s,s:i,s:s,s:{s:i,s:i}}", "id",
+													 name.bytes, "object", "model", "created",
+													 1735142223, "owned_by", server.owner, "meta",
+													 "n_ctx_train", 4096, "size", 1000000));
 		buffer_wipe(&name);
 	}
 	return json_pack("{s:s,s:o}", "object", "list", "data", data);
@@ -331,8 +332,8 @@ make_slots(void)
 	int busy = atomic_load(&server.busy);
 
 	for (int i = 0; i < server.slots; i++)
-		(void) json_array_append_new(slots, json_pack("{s:i,s:i,s:b}", "id", i, "n_ctx", 4096,
-													  "is_processing", i < busy));
+		(void) json_array_append_new(
+			slots, json_pack("{s:i,s:i,s:b}", "id", i, "n_ctx", 4096, "is_processing", i < busy));
 	return slots;
 }
 
@@ -434,10 +435,14 @@ static void
 read_options(int count, char **arguments)
 {
 	static const struct option options[] = {
-		{"port", required_argument, NULL, 'p'},		   {"slots", required_argument, NULL, 's'},
-		{"delay", required_argument, NULL, 'd'},	   {"fault-every", required_argument, NULL, 'f'},
-		{"owner", required_argument, NULL, 'o'},	   {"api-key", required_argument, NULL, 'k'},
-		{"loading", no_argument, NULL, 'l'},		   {"help", no_argument, NULL, 'h'},
+		{"port", required_argument, NULL, 'p'},
+		{"slots", required_argument, NULL, 's'},
+		{"delay", required_argument, NULL, 'd'},
+		{"fault-every", required_argument, NULL, 'f'},
+		{"owner", required_argument, NULL, 'o'},
+		{"api-key", required_argument, NULL, 'k'},
+		{"loading", no_argument, NULL, 'l'},
+		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
 	int option;
@@ -504,14 +509,14 @@ main(int count, char **arguments)
 	sigaddset(&signals, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	daemon = MHD_start_daemon(
-		MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_ITC,
-		(uint16_t) server.port, NULL, NULL, handle, NULL, MHD_OPTION_NOTIFY_COMPLETED, completed,
-		NULL, MHD_OPTION_SOCK_ADDR,
-		&(struct sockaddr_in){.sin_family = AF_INET,
-							  .sin_port = htons((uint16_t) server.port),
-							  .sin_addr = {htonl(INADDR_LOOPBACK)}},
-		MHD_OPTION_END);
+	daemon = MHD_start_daemon(MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD |
+								  MHD_USE_ITC,
+							  (uint16_t) server.port, NULL, NULL, handle, NULL,
+							  MHD_OPTION_NOTIFY_COMPLETED, completed, NULL, MHD_OPTION_SOCK_ADDR,
+							  &(struct sockaddr_in) {.sin_family = AF_INET,
+													 .sin_port = htons((uint16_t) server.port),
+													 .sin_addr = {htonl(INADDR_LOOPBACK)}},
+							  MHD_OPTION_END);
 	if (daemon == NULL)
 	{
 		fprintf(stderr, "aurora-test-model-server: port %d cannot be had: %s\n", server.port,

@@ -6,9 +6,31 @@
 #include <string.h>
 
 static const char *const words[] = {
-	" the",	   " deal",	  " is",	 " silent",	 " since",	 " Monday", ",", " and",
-	" nobody", " has",	  " called", " them",	 " back",	 ".",		 " A", " gr\xc3\xbc\xc3\x9f",
-	" \xe2\x82\xac" "12", " of",	  " it",	 " waits",	 " \xf0\x9f\x94\x91", " for",	 " you", "\n",
+	" the",
+	" deal",
+	" is",
+	" silent",
+	" since",
+	" Monday",
+	",",
+	" and",
+	" nobody",
+	" has",
+	" called",
+	" them",
+	" back",
+	".",
+	" A",
+	" gr\xc3\xbc\xc3\x9f",
+	" \xe2\x82\xac"
+	"12",
+	" of",
+	" it",
+	" waits",
+	" \xf0\x9f\x94\x91",
+	" for",
+	" you",
+	"\n",
 };
 
 void
