@@ -34,25 +34,13 @@ enum
 	TAKEN_COLUMNS
 };
 
-/* A call that takes jobs. */
-typedef struct Taking
-{
-	AuroraQueue *queue;
-	char *taker;
-	int64 lease_us;
-	TimestampTz now;
-	Oid running;
-	AuroraJobTable jobs;
-	Snapshot snapshot;
-	AuroraLaneScan lanes[AURORA_JOB_CLASS_COUNT];
-	ReturnSetInfo *result;
-} Taking;
-
 static const int64 slack_us[AURORA_JOB_CLASS_COUNT] = {
 #define SLACK(symbol, label, slack_s) [symbol] = (slack_s) * USECS_PER_SEC,
 	AURORA_JOB_CLASS_LIST(SLACK)
 #undef SLACK
 };
+
+typedef AuroraTaking Taking;
 
 PG_FUNCTION_INFO_V1(aurora_take_jobs);
 
@@ -232,11 +220,23 @@ claim(Taking *taking, AuroraLaneScan *lane)
 	nulls[AURORA_JOB_TAKER] = false;
 	nulls[AURORA_JOB_PROGRESS] = true;
 	nulls[AURORA_JOB_NOTE] = true;
-	return_job(taking, values, nulls, lane->class);
+	taking->give(taking, values, nulls, lane->class);
 	aurora_job_replace(&taking->jobs, values, nulls);
 	aurora_lane_leave(lane->queue_id, lane->class, lane->position);
 	aurora_queue_due_at(lane->queue_id, lease_until);
 	aurora_lane_count(lane->queue_id, lane->class, &counts);
+}
+
+bool
+aurora_taking_lock(AuroraTaking *taking, AuroraLaneScan *lane)
+{
+	return lock_job(taking, lane) && may_run(taking, lane);
+}
+
+void
+aurora_taking_claim(AuroraTaking *taking, AuroraLaneScan *lane)
+{
+	claim(taking, lane);
 }
 
 static int
@@ -262,8 +262,8 @@ claim_jobs(Taking *taking, int max_jobs)
 
 /* ---- SQL ---- */
 
-static int64
-lease_argument(FunctionCallInfo fcinfo, int number, const AuroraQueue *queue)
+int64
+aurora_lease_argument(FunctionCallInfo fcinfo, int number, const AuroraQueue *queue)
 {
 	Interval *lease;
 	int64 lease_us;
@@ -339,7 +339,7 @@ finished_argument(FunctionCallInfo fcinfo, int number, int *count)
 Datum
 aurora_take_jobs(PG_FUNCTION_ARGS)
 {
-	Taking taking = {.result = (ReturnSetInfo *) fcinfo->resultinfo};
+	Taking taking = {.result = (ReturnSetInfo *) fcinfo->resultinfo, .give = return_job};
 	int max_jobs = PG_ARGISNULL(1) ? 1 : PG_GETARG_INT32(1);
 	Snapshot snapshot = GetActiveSnapshot();
 	AuroraJobResult *results;
@@ -360,7 +360,7 @@ aurora_take_jobs(PG_FUNCTION_ARGS)
 	aurora_queue_require_taker(taking.queue, snapshot);
 	node = aurora_queue_node(snapshot, &is_drained);
 	taking.taker = taker_argument(fcinfo, 2, node);
-	taking.lease_us = lease_argument(fcinfo, 3, taking.queue);
+	taking.lease_us = aurora_lease_argument(fcinfo, 3, taking.queue);
 	results = finished_argument(fcinfo, 4, &count);
 	if (count > 0)
 		(void) aurora_jobs_finish(results, count);
