@@ -36,14 +36,17 @@ static const char *const words[] = {
 void
 text_begin(TextState *state)
 {
-	state->hash = 14695981039346656037u;
+	*state = (TextState){.hash = 14695981039346656037u};
 }
 
 void
 text_read(TextState *state, const char *text)
 {
 	for (; *text; text++)
+	{
 		state->hash = (state->hash ^ (uint8_t) *text) * 1099511628211u;
+		state->is_sentence_over = *text == '.';
+	}
 }
 
 static uint64_t
@@ -62,11 +65,9 @@ text_next(TextState *state, Buffer *token)
 	uint64_t value = mix(state->hash);
 	const char *word = words[value % (sizeof(words) / sizeof(words[0]))];
 
-	if (value >> 32 & 0x3f)
-	{
-		buffer_add_text(token, word);
-		text_read(state, word);
-		return true;
-	}
-	return false; /* one of 64 ends it */
+	if (state->is_sentence_over && (value >> 32) % 3 == 0)
+		return false;
+	buffer_add_text(token, word);
+	text_read(state, word);
+	return true;
 }

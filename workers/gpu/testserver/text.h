@@ -14,6 +14,7 @@
 typedef struct TextState
 {
 	uint64_t hash;
+	bool is_sentence_over; /* the text may end */
 } TextState;
 
 extern void text_begin(TextState *state);
