@@ -191,10 +191,11 @@ sub server_log
 
 # ---- jobs ----
 
-# Asks for a text; %option are further arguments of generate(), as SQL.
+# Asks for a text of up to 64 tokens; %option are further arguments of generate(), as SQL.
 sub generate
 {
     my ($lead, $model, $prompt, %option) = @_;
+    %option = (max_tokens => 64, %option);
     my $more = join('', map { ", $_ => $option{$_}" } sort keys %option);
 
     return $lead->safe_psql('postgres', "SELECT aurora.generate('$model', '$prompt'$more)");

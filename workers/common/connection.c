@@ -17,7 +17,7 @@
 #define CONNECT_LIMIT 5000 /* ms for each host */
 #define QUERY_LIMIT 60000  /* ms: an answer that takes longer never comes */
 #define LEAST_BACKOFF 200
-#define MOST_BACKOFF 10000
+#define MOST_BACKOFF 5000
 #define HOSTS 32
 #define KEYWORDS 64
 

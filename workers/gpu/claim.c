@@ -174,7 +174,10 @@ claimed(void *context, const PGresult *result)
 	if (PQntuples(result) == worker->claim_size)
 		worker->wants[device] = true;
 	if (PQntuples(result) > 0)
+	{
 		report_wake(worker);
+		bell_wake(worker);
+	}
 	claim(worker);
 	end_once(worker);
 }

@@ -21,6 +21,7 @@ const char *const backend_kind_names[] = {"auto",	"llama-server", "vllm", "ollam
 										  "openai", "command",		NULL};
 static const char *const server_kinds[] = {"auto",	 "llama-server", "vllm",
 										   "ollama", "openai",		 NULL};
+static const char *const device_kinds[] = {"declared", "metal", "cuda", "rocm", "cpu", NULL};
 static const char *const continue_names[] = {"auto", "never", "prefill", "flags", NULL};
 static const char *const level_names[] = {"debug", "info", "warning", "error", NULL};
 static const char *const format_names[] = {"logfmt", "json", NULL};
@@ -33,7 +34,7 @@ static const char *const format_names[] = {"logfmt", "json", NULL};
 typedef struct DeclaredDevice
 {
 	char *name;
-	char *kind;
+	int kind;
 	char *uuid;
 	int64_t memory;
 	bool unified;
@@ -61,7 +62,7 @@ static const Setting settings[] = {
 	{"inventory", "drm_folder", SETTING_TEXT, IN_CONFIG(sources.drm_folder), 0, 0, NULL},
 	{"inventory", "meminfo", SETTING_TEXT, IN_CONFIG(sources.meminfo), 0, 0, NULL},
 	{"device", "name", SETTING_TEXT, IN_DEVICE(name), 0, 0, NULL},
-	{"device", "kind", SETTING_TEXT, IN_DEVICE(kind), 0, 0, NULL},
+	{"device", "kind", SETTING_CHOICE, IN_DEVICE(kind), 0, 0, device_kinds},
 	{"device", "uuid", SETTING_TEXT, IN_DEVICE(uuid), 0, 0, NULL},
 	{"device", "memory", SETTING_SIZE, IN_DEVICE(memory), 0, 64 * TIB, NULL},
 	{"device", "unified", SETTING_SWITCH, IN_DEVICE(unified), 0, 0, NULL},
@@ -170,8 +171,7 @@ end_declared(Reader *reader)
 
 		device_copy_text(device->name, sizeof(device->name), from->name ? from->name : "declared");
 		device_copy_text(device->uuid, sizeof(device->uuid), from->uuid);
-		if (from->kind)
-			device_copy_text(device->kind, sizeof(device->kind), from->kind);
+		device_copy_text(device->kind, sizeof(device->kind), device_kinds[from->kind]);
 		device->memory_total = from->memory;
 		device->unified = from->unified;
 		setting_free(settings, SETTINGS, "device", &reader->declared[i]);

@@ -147,7 +147,7 @@ open_connection(Worker *worker)
 
 	worker->connection = connection_open(&worker->loop, worker->config->conninfo,
 										 "aurora-gpu-worker", channels, &events, worker, &problem);
-	if (worker->connection)
+	if (worker->connection && bell_open(worker))
 		return true;
 	log_event(LOG_ERROR, "conninfo cannot be used", TEXT("error", problem));
 	free(problem);
@@ -262,6 +262,7 @@ reload(Worker *worker)
 	{
 		connection_lose(worker->connection, "another one is configured");
 		connection_close(worker->connection);
+		bell_close(worker);
 		if (!open_connection(worker))
 			loop_end(&worker->loop);
 	}
@@ -379,6 +380,7 @@ static void
 end(Worker *worker)
 {
 	connection_close(worker->connection);
+	bell_close(worker);
 	while (worker->jobs)
 	{
 		Job *job = worker->jobs;

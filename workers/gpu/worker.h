@@ -37,6 +37,9 @@ typedef struct Worker
 	int claim_size;
 	int claim_count; /* answers */
 	Timer poll;
+	Connection *bell; /* see bell.c */
+	bool is_waiting;
+	Timer bell_timer;
 
 	/* writing, see writer.c */
 	Timer flush;
@@ -69,6 +72,14 @@ extern int worker_run(const char *config_path, Config *config, bool is_once);
 /* Has the device, or all with -1, asked for. */
 extern void claim_wake(Worker *worker, int device);
 extern void claim_start(Worker *worker);
+
+/* ---- bell.c ---- */
+
+extern bool bell_open(Worker *worker);
+extern void bell_close(Worker *worker);
+
+/* A job was taken: more may come. */
+extern void bell_wake(Worker *worker);
 
 /* ---- writer.c ---- */
 

@@ -36,7 +36,7 @@ static const char *const words[] = {
 void
 text_begin(TextState *state)
 {
-	*state = (TextState){.hash = 14695981039346656037u};
+	*state = (TextState) {.hash = 14695981039346656037u};
 }
 
 void
@@ -45,7 +45,8 @@ text_read(TextState *state, const char *text)
 	for (; *text; text++)
 	{
 		state->hash = (state->hash ^ (uint8_t) *text) * 1099511628211u;
-		state->is_sentence_over = *text == '.';
+		state->is_over = *text == '\n' && state->last == '.';
+		state->last = *text;
 	}
 }
 
@@ -65,7 +66,7 @@ text_next(TextState *state, Buffer *token)
 	uint64_t value = mix(state->hash);
 	const char *word = words[value % (sizeof(words) / sizeof(words[0]))];
 
-	if (state->is_sentence_over && (value >> 32) % 3 == 0)
+	if (state->is_over)
 		return false;
 	buffer_add_text(token, word);
 	text_read(state, word);

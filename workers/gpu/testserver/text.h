@@ -14,7 +14,8 @@
 typedef struct TextState
 {
 	uint64_t hash;
-	bool is_sentence_over; /* the text may end */
+	char last;
+	bool is_over; /* a line that ends with a sentence ends the text */
 } TextState;
 
 extern void text_begin(TextState *state);
