@@ -140,14 +140,21 @@ is_usable(const Worker *worker, int device)
 	return false;
 }
 
+/*
+ * Ends a worker that runs once, when no device is left for which something could be taken.
+ */
 static void
 end_once(Worker *worker)
 {
+	bool is_known = true;
 	bool wants = false;
 
+	for (const Backend *backend = worker->backends; backend; backend = backend->next)
+		is_known &= backend->state != BACKEND_UNKNOWN;
 	for (int i = 0; i < DEVICES; i++)
-		wants |= worker->wants[i];
-	if (worker->is_once && !wants && worker->job_count == 0 && worker->claim_count > 0)
+		wants |= worker->wants[i] && is_usable(worker, i) && room_of(worker, i) > 0;
+	if (worker->is_once && is_known && !wants && worker->has_reported && !worker->is_claiming &&
+		worker->job_count == 0)
 		loop_end(&worker->loop);
 }
 
@@ -160,7 +167,6 @@ claimed(void *context, const PGresult *result)
 	worker->is_claiming = false;
 	if (result == NULL || worker_leaves(worker, result))
 		return;
-	worker->claim_count++;
 	worker->wants[device] = false;
 	if (PQresultStatus(result) != PGRES_TUPLES_OK)
 	{
@@ -238,6 +244,7 @@ poll_due(void *context)
 	Worker *worker = context;
 
 	loop_set(&worker->loop, &worker->poll, clock_ms() + worker->config->poll_interval);
+	end_once(worker);
 	claim_wake(worker, -1);
 }
 

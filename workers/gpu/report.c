@@ -82,8 +82,7 @@ summarise(const Worker *worker, int device, Summary *summary)
 			continue;
 		summary->slots += backend->slots;
 		summary->busy += backend->running + backend->others;
-		if (backend->state == BACKEND_READY)
-			add_models(summary->models, backend);
+		add_models(summary->models, backend); /* also while it is away: jobs may wait for it */
 		if (is_first || is_better(backend->state, summary->state))
 		{
 			summary->state = backend->state;

@@ -35,7 +35,6 @@ typedef struct Worker
 	bool is_claiming;
 	int claim_device;
 	int claim_size;
-	int claim_count; /* answers */
 	Timer poll;
 	Connection *bell; /* see bell.c */
 	bool is_waiting;
