@@ -7106,7 +7106,7 @@ BEGIN
         -- The pieces are forgotten before the result is.
         SELECT aurora.number_or_null(a.result -> 'usage', 'completion_tokens')::int AS tokens, a.result ->> 'text' AS text
             INTO last FROM aurora.job_archive a WHERE a.job_id = job_output.job_id;
-        token_no := greatest(last.tokens, 1);
+        token_no := CASE WHEN last.text <> '' THEN greatest(last.tokens, 1) ELSE 0 END;
         text := CASE WHEN last.text <> '' AND coalesce(after_token, 0) < token_no THEN last.text END;
         restarted := false;
         IF text IS NOT NULL THEN
@@ -7249,6 +7249,59 @@ COMMENT ON COLUMN aurora.gpu_status.utilisation IS 'Per cent of the time that it
 COMMENT ON COLUMN aurora.gpu_status.report_age IS 'How old its last report is.';
 COMMENT ON COLUMN aurora.gpu_status.problem IS 'What is wrong with it.';
 
+-- ---- why, and when ----
+
+CREATE FUNCTION aurora.gpu_verdict_labels() RETURNS text[]
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_gpu_verdict_labels';
+COMMENT ON FUNCTION aurora.gpu_verdict_labels() IS 'How a job may fare when a device chooses, as the library says it.';
+
+CREATE FUNCTION aurora.explain_claim(device int, node text DEFAULT NULL, OUT job_id bigint, OUT model text, OUT class text, OUT age_ms double precision,
+                                     OUT load_ms double precision, OUT prompt_ms double precision, OUT decode_ms double precision,
+                                     OUT unload_ms double precision, OUT score double precision, OUT chosen boolean, OUT reason text,
+                                     OUT left_to text, OUT done_there_ms double precision) RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 50 AS 'MODULE_PATHNAME', 'aurora_explain_claim';
+COMMENT ON FUNCTION aurora.explain_claim(int, text) IS
+    'What take_generations() would decide for the device now: a row for each candidate with what the job would take there, in milliseconds, its score, whether it is chosen, and why not; left_to: the device that has it done sooner, in done_there_ms. unload_ms: to load again what must be unloaded although others wait for it. node: for operators; else it is the caller''s own. Errors: 22023 unknown device or node, 42501.';
+
+CREATE FUNCTION aurora.gpu_forecasts(OUT job_id bigint, OUT class_position bigint, OUT starts_in double precision, OUT ends_in double precision,
+                                     OUT device text) RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 200 AS 'MODULE_PATHNAME', 'aurora_gpu_forecasts';
+COMMENT ON FUNCTION aurora.gpu_forecasts() IS
+    'When each of the first 200 waiting jobs of each class starts and ends, in seconds, if no other came, by the decisions that devices would make; nulls when no live device takes it.';
+
+CREATE FUNCTION aurora.gpu_queue_rows(OUT job_id bigint, OUT model text, OUT class aurora.job_class, OUT submitted_at timestamptz, OUT "position" bigint, OUT starts_in double precision, OUT ends_in double precision,
+                                      OUT device text, OUT problem text) RETURNS SETOF record
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT w.job_id, w.kind, w.class, w.submitted_at, w.position, w.starts_in, w.ends_in, w.device, w.problem FROM (
+        SELECT f.job_id, j.kind, j.class, j.submitted_at, row_number() OVER (ORDER BY f.starts_in NULLS LAST, j.class, f.class_position) AS position, f.starts_in, f.ends_in,
+               f.device, CASE WHEN f.device IS NULL THEN 'no live device has the model and room for it' END AS problem, j.company_id, j.submitted_by
+        FROM aurora.gpu_forecasts() f JOIN aurora.job j ON j.job_id = f.job_id
+        UNION ALL (
+            SELECT j.job_id, j.kind, j.class, j.submitted_at, NULL, NULL, NULL, NULL, 'no device has the model', j.company_id, j.submitted_by
+            FROM aurora.job_queue q JOIN aurora.job j ON j.queue_id = q.queue_id AND j.state = 'waiting'
+            WHERE q.name = 'gpu' AND q.company_id IS NULL AND NOT EXISTS (SELECT FROM aurora.gpu_model m WHERE m.model = j.kind)
+            LIMIT 200)) w
+    WHERE aurora.is_operator() OR aurora.may_see(w.company_id, w.submitted_by)
+$$;
+COMMENT ON FUNCTION aurora.gpu_queue_rows() IS 'The waiting jobs that the caller may see, operators all, with when they run.';
+
+CREATE VIEW aurora.gpu_queue WITH (security_invoker = true) AS
+    SELECT r.job_id, r.model, r.class, r.submitted_at, r.position, make_interval(secs => r.starts_in) AS starts_in,
+           make_interval(secs => r.ends_in) AS eta, r.device, r.problem
+    FROM aurora.gpu_queue_rows() r
+    ORDER BY r.position NULLS LAST, r.job_id;
+COMMENT ON VIEW aurora.gpu_queue IS
+    'The first 200 waiting requests of each class, those that the caller may see and for operators all, in the order in which they are expected to start.';
+COMMENT ON COLUMN aurora.gpu_queue.job_id IS 'The job.';
+COMMENT ON COLUMN aurora.gpu_queue.model IS 'The model that is asked.';
+COMMENT ON COLUMN aurora.gpu_queue.class IS 'How pressing it is.';
+COMMENT ON COLUMN aurora.gpu_queue.submitted_at IS 'When it was submitted.';
+COMMENT ON COLUMN aurora.gpu_queue.position IS 'Place among all that wait, in order of their expected start: 1 is next.';
+COMMENT ON COLUMN aurora.gpu_queue.starts_in IS 'When it starts, if no other came.';
+COMMENT ON COLUMN aurora.gpu_queue.eta IS 'When it is done, if no other came.';
+COMMENT ON COLUMN aurora.gpu_queue.device IS 'Where it is expected to run, as node/device.';
+COMMENT ON COLUMN aurora.gpu_queue.problem IS 'Why nothing can be said.';
+
 -- Who may what in the GPU mesh.
 
 DO $$
@@ -7274,12 +7327,13 @@ END
 $$;
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA aurora FROM PUBLIC;
-GRANT SELECT ON aurora.devices, aurora.gpu_status
+GRANT SELECT ON aurora.devices, aurora.gpu_status, aurora.gpu_queue
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
-GRANT EXECUTE ON FUNCTION aurora.gpu_device_states
+GRANT EXECUTE ON FUNCTION aurora.gpu_device_states, aurora.gpu_queue_rows, aurora.gpu_verdict_labels
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.generate, aurora.embed TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.job_output TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.report_devices, aurora.take_generations, aurora.append_outputs, aurora.restart_output, aurora.finish_generation
     TO aurora_admin, aurora_operator, aurora_node;
 GRANT EXECUTE ON FUNCTION aurora.expire_generations, aurora.rotate_generation_output TO aurora_admin, aurora_operator;
+GRANT EXECUTE ON FUNCTION aurora.explain_claim TO aurora_admin, aurora_operator, aurora_node;

@@ -22,12 +22,14 @@ int aurora_gpu_report_timeout_s = 15;
 
 static double weights[AURORA_JOB_CLASS_COUNT] = {16, 4, 1};
 static int age_scale_s = 60;
+static int patience_s = 20;
+static double advantage = 4;
 static int leave_margin_ms = 50;
 static int leave_age_s = 120;
 static double slowdown = 0.25;
 static int drain_after_s = 10;
 static int share_load = 4;
-static bool reserve_slot = true;
+static int reserve_age_s = 2;
 static int output_retention_min = 1440;
 
 static int expire_interval_ms = 1000;
@@ -42,12 +44,14 @@ aurora_gpu_settings(void)
 		.weight = {weights[AURORA_JOB_INTERACTIVE], weights[AURORA_JOB_NORMAL],
 				   weights[AURORA_JOB_BATCH]},
 		.age_scale = age_scale_s,
+		.patience = patience_s,
+		.advantage = advantage,
 		.leave_margin = leave_margin_ms / 1000.0,
 		.leave_age = leave_age_s,
 		.slowdown = slowdown,
 		.drain_after = drain_after_s,
 		.share_load = share_load,
-		.reserve_slot = reserve_slot,
+		.reserve_age = reserve_age_s,
 	};
 }
 
@@ -209,9 +213,16 @@ define_policy(void)
 	DefineCustomIntVariable("aurora.gpu_share_load",
 							"Loading a model is shared by up to so many jobs that wait for it.",
 							NULL, &share_load, 4, 1, 1000, PGC_SUSET, 0, NULL, NULL, NULL);
-	DefineCustomBoolVariable("aurora.gpu_reserve_slot",
-							 "Keeps one slot of a device with several from batch jobs.", NULL,
-							 &reserve_slot, true, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("aurora.gpu_reserve_age",
+							"Batch jobs that have waited less leave a device's last slot free.",
+							NULL, &reserve_age_s, 2, 0, 86400, PGC_SUSET, GUC_UNIT_S, NULL, NULL,
+							NULL);
+	DefineCustomIntVariable("aurora.gpu_patience", "Beyond this wait, urgency grows with its cube.",
+							NULL, &patience_s, 20, 1, 86400, PGC_SUSET, GUC_UNIT_S, NULL, NULL,
+							NULL);
+	DefineCustomRealVariable("aurora.gpu_advantage",
+							 "How much a device prefers what others run slower, at most.", NULL,
+							 &advantage, 4, 1, 1000, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("aurora.gpu_candidates",
 							"Jobs of each class that a device chooses from.", NULL,
 							&aurora_gpu_candidates, 32, 1, 1000, PGC_SUSET, 0, NULL, NULL, NULL);

@@ -159,7 +159,7 @@ BEGIN
         -- The pieces are forgotten before the result is.
         SELECT aurora.number_or_null(a.result -> 'usage', 'completion_tokens')::int AS tokens, a.result ->> 'text' AS text
             INTO last FROM aurora.job_archive a WHERE a.job_id = job_output.job_id;
-        token_no := greatest(last.tokens, 1);
+        token_no := CASE WHEN last.text <> '' THEN greatest(last.tokens, 1) ELSE 0 END;
         text := CASE WHEN last.text <> '' AND coalesce(after_token, 0) < token_no THEN last.text END;
         restarted := false;
         IF text IS NOT NULL THEN

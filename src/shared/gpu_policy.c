@@ -5,6 +5,8 @@
 
 #include <stddef.h>
 
+#define SHORTEST 0.02 /* seconds that any job takes */
+
 static const char *const verdict_text[AURORA_GPU_VERDICT_COUNT] = {
 #define TEXT(symbol, text) [symbol] = text,
 	AURORA_GPU_VERDICT_LIST(TEXT)
@@ -38,16 +40,19 @@ prompt_time(const AuroraGpuFit *fit, const AuroraGpuJob *job)
 }
 
 static double
+output_time(const AuroraGpuFit *fit, const AuroraGpuJob *job)
+{
+	return fit->decode_rate > 0 ? job->output_tokens / fit->decode_rate : 0;
+}
+
+static double
 decode_time(const AuroraGpuView *view, int device, const AuroraGpuJob *job)
 {
 	const AuroraGpuFit *fit = fit_of(view, device, job->model);
 	const AuroraGpuDevice *on = &view->devices[device];
 	int others = on->busy < on->slots ? on->busy : on->slots - 1;
 
-	if (fit->decode_rate <= 0)
-		return 0;
-	return job->output_tokens / fit->decode_rate *
-		   (1 + view->settings.slowdown * (others > 0 ? others : 0));
+	return output_time(fit, job) * (1 + view->settings.slowdown * (others > 0 ? others : 0));
 }
 
 double
@@ -129,6 +134,45 @@ unload_cost(const AuroraGpuView *view, int device, int model)
 /* ---- one job on one device ---- */
 
 /*
+ * How much rather this device should run the job than the fastest other one that could: a device
+ * that is slow at everything does what it is least slow at, and what no other has.
+ */
+static double
+advantage(const AuroraGpuView *view, int device, const AuroraGpuJob *job, double own)
+{
+	double most = view->settings.advantage;
+	double best = most;
+
+	if (own < SHORTEST)
+		own = SHORTEST;
+	for (int other = 0; other < view->device_count; other++)
+	{
+		const AuroraGpuDevice *on = &view->devices[other];
+		const AuroraGpuFit *fit = fit_of(view, other, job->model);
+		double time;
+
+		if (other == device || !on->is_live || on->slots < 1 || !fit->present ||
+			is_too_large(on, fit))
+			continue;
+		time = prompt_time(fit, job) + output_time(fit, job);
+		best = least(best, (time < SHORTEST ? SHORTEST : time) / own);
+	}
+	return best < 1 / most ? 1 / most : best;
+}
+
+/*
+ * Who waits longer counts more: slowly at first, and soon more than any class when it is out of
+ * patience, so that no class starves.
+ */
+static double
+urgency(const AuroraGpuSettings *settings, double age)
+{
+	double impatience = age / settings->patience;
+
+	return 1 + age / settings->age_scale + impatience * impatience * impatience;
+}
+
+/*
  * Fills the verdict: can it run here now, and if so what is its score.
  */
 static void
@@ -156,7 +200,7 @@ judge(const AuroraGpuView *view, int device, const AuroraGpuJob *job, AuroraGpuV
 		verdict->kind = AURORA_GPU_BUSY;
 	else if (!has_room(on, fit))
 		verdict->kind = AURORA_GPU_NO_ROOM;
-	else if (settings->reserve_slot && job->class == AURORA_JOB_BATCH && on->slots > 1 &&
+	else if (job->class == AURORA_JOB_BATCH && job->age < settings->reserve_age && on->slots > 1 &&
 			 on->busy == on->slots - 1)
 		verdict->kind = AURORA_GPU_RESERVED;
 	if (verdict->kind != AURORA_GPU_LOWER)
@@ -164,8 +208,9 @@ judge(const AuroraGpuView *view, int device, const AuroraGpuJob *job, AuroraGpuV
 	verdict->unload = unload_cost(view, device, job->model);
 	sharers = least(sharers < 1 ? 1 : sharers, settings->share_load);
 	time = verdict->prompt + verdict->decode + (verdict->load + verdict->unload) / sharers;
-	verdict->score = settings->weight[job->class] * (1 + job->age / settings->age_scale) /
-					 (time < 0.001 ? 0.001 : time);
+	verdict->score = settings->weight[job->class] * urgency(settings, job->age) *
+					 advantage(view, device, job, verdict->prompt + verdict->decode) /
+					 (time < SHORTEST ? SHORTEST : time);
 }
 
 /*

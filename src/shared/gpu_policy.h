@@ -36,25 +36,29 @@ typedef enum AuroraGpuVerdictKind
 typedef struct AuroraGpuSettings
 {
 	double weight[AURORA_JOB_CLASS_COUNT];
-	double age_scale;	 /* a job that has waited so long counts twice */
+	double age_scale;	 /* a job that has waited so long counts twice, */
+	double patience;	 /* and its cube more for each time that it has waited this long */
+	double advantage;	 /* at most so much rather, or less, than others */
 	double leave_margin; /* another device must be sooner by this */
 	double leave_age;	 /* a job older than this is left to nobody */
 	double slowdown;	 /* of decoding, for each other busy slot */
 	double drain_after;	 /* an interactive job that has waited so long gets memory freed for it */
-	int share_load;	   /* loading counts for one of at most so many jobs that wait for the model */
-	bool reserve_slot; /* keep one slot of several from batch */
+	int share_load;		/* loading counts for one of at most so many jobs that wait for the model */
+	double reserve_age; /* the last slot is kept from batch jobs that have waited less */
 } AuroraGpuSettings;
 
 /* What holds when nothing else is said; the settings of the server have the same. */
 #define AURORA_GPU_DEFAULTS \
 	{.weight = {16, 4, 1},  \
 	 .age_scale = 60,       \
+	 .patience = 20,        \
+	 .advantage = 4,        \
 	 .leave_margin = 0.05,  \
 	 .leave_age = 120,      \
 	 .slowdown = 0.25,      \
 	 .drain_after = 10,     \
 	 .share_load = 4,       \
-	 .reserve_slot = true}
+	 .reserve_age = 2}
 
 typedef struct AuroraGpuFit
 {
