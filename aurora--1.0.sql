@@ -5669,6 +5669,7 @@ CREATE FUNCTION aurora.duty_definitions(OUT duty text, OUT runs_by text, OUT sch
            ('rotate_secrets', 'worker', 'every 5 seconds', 'rotate_secrets_batch', 'encrypts secrets anew when their keys are rotated'),
            ('forget_secret_audit', 'worker', 'every hour', 'forget_secret_audit', 'deletes old records of accesses to secrets'),
            ('rotate_job_archive', 'worker', 'every hour', 'rotate_job_archive', 'forgets jobs that ended long ago'),
+           ('rotate_generation_output', 'worker', 'every hour', 'rotate_generation_output', 'forgets the pieces of streamed text'),
            ('trim_events', 'worker', 'every minute', 'trim_events', 'removes events that are no longer kept'),
            ('archive_q4', 'pg_cron', '7 * * * *', 'archive_q4', 'archives what has been in Q4 for 48 hours'),
            ('sweep_cells', 'pg_cron', '23 3 * * *', 'sweep_cells', 'removes emptied cells'),
@@ -7078,3 +7079,975 @@ GRANT EXECUTE ON FUNCTION aurora.add_queue, aurora.set_queue, aurora.pause_queue
 GRANT EXECUTE ON FUNCTION aurora.settle_queue, aurora.rotate_job_archive TO aurora_admin, aurora_operator;
 GRANT EXECUTE ON FUNCTION aurora.health_jobs, aurora.job_class_labels, aurora.job_state_labels
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
+
+-- The GPU mesh: devices and what they have learned, requests to models, and the text that streams back.
+
+-- ---- devices ----
+
+CREATE TABLE aurora.gpu_device (
+    node text COLLATE "C" NOT NULL REFERENCES aurora.node (name) ON UPDATE CASCADE ON DELETE CASCADE,
+    device int NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    draining boolean NOT NULL,
+    slots int NOT NULL,
+    busy int NOT NULL,
+    memory_total bigint,
+    memory_free bigint,
+    memory_used bigint,
+    reported_at timestamptz NOT NULL,
+    uuid text COLLATE "C",
+    name text,
+    unified boolean NOT NULL,
+    utilisation real,
+    temperature real,
+    power real,
+    power_limit real,
+    driver text,
+    compute_capability text,
+    problem text,
+    PRIMARY KEY (node, device),
+    CONSTRAINT gpu_device_device_check CHECK (device BETWEEN 0 AND 1023),
+    CONSTRAINT gpu_device_kind_check CHECK (kind IN ('cuda', 'metal', 'rocm', 'cpu', 'declared')),
+    CONSTRAINT gpu_device_state_check CHECK (state IN ('ready', 'loading', 'lost', 'down')),
+    CONSTRAINT gpu_device_slots_check CHECK (slots BETWEEN 0 AND 1024 AND busy >= 0),
+    CONSTRAINT gpu_device_memory_check CHECK (memory_total >= 0 AND memory_free >= 0 AND memory_used >= 0)
+) WITH (fillfactor = 30, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0, vacuum_truncate = off);
+COMMENT ON TABLE aurora.gpu_device IS 'What runs models, as the worker of its node last reported it. Read aurora.devices.';
+COMMENT ON COLUMN aurora.gpu_device.node IS 'The node.';
+COMMENT ON COLUMN aurora.gpu_device.device IS 'Number of the device in the node.';
+COMMENT ON COLUMN aurora.gpu_device.kind IS 'cuda, metal, rocm, cpu, or declared: by the worker''s configuration.';
+COMMENT ON COLUMN aurora.gpu_device.state IS 'ready; loading: a model; lost: the driver has no answer; down: its inference server has none.';
+COMMENT ON COLUMN aurora.gpu_device.draining IS 'Does its worker finish what runs and take nothing more.';
+COMMENT ON COLUMN aurora.gpu_device.slots IS 'How many jobs run at once.';
+COMMENT ON COLUMN aurora.gpu_device.busy IS 'How many did.';
+COMMENT ON COLUMN aurora.gpu_device.memory_total IS 'Bytes of memory; null when it is not known.';
+COMMENT ON COLUMN aurora.gpu_device.memory_free IS 'Bytes that nothing uses.';
+COMMENT ON COLUMN aurora.gpu_device.memory_used IS 'Bytes in use.';
+COMMENT ON COLUMN aurora.gpu_device.reported_at IS 'When it was reported, by the lead''s clock.';
+COMMENT ON COLUMN aurora.gpu_device.uuid IS 'Name that the maker gave this very device.';
+COMMENT ON COLUMN aurora.gpu_device.name IS 'Its model.';
+COMMENT ON COLUMN aurora.gpu_device.unified IS 'Does it share the memory of the machine.';
+COMMENT ON COLUMN aurora.gpu_device.utilisation IS 'Per cent of the time that it was busy.';
+COMMENT ON COLUMN aurora.gpu_device.temperature IS 'Degrees Celsius.';
+COMMENT ON COLUMN aurora.gpu_device.power IS 'Watts that it draws.';
+COMMENT ON COLUMN aurora.gpu_device.power_limit IS 'Watts that it may draw.';
+COMMENT ON COLUMN aurora.gpu_device.driver IS 'Version of its driver.';
+COMMENT ON COLUMN aurora.gpu_device.compute_capability IS 'Compute capability, of an NVIDIA device.';
+COMMENT ON COLUMN aurora.gpu_device.problem IS 'What is wrong with it.';
+
+CREATE TABLE aurora.gpu_model (
+    node text COLLATE "C" NOT NULL,
+    device int NOT NULL,
+    model text COLLATE "C" NOT NULL,
+    resident boolean NOT NULL,
+    size bigint,
+    context int,
+    PRIMARY KEY (node, device, model),
+    FOREIGN KEY (node, device) REFERENCES aurora.gpu_device ON UPDATE CASCADE ON DELETE CASCADE,
+    CONSTRAINT gpu_model_model_check CHECK (length(model) BETWEEN 1 AND 200),
+    CONSTRAINT gpu_model_size_check CHECK (size >= 0 AND context >= 0)
+) WITH (fillfactor = 50, vacuum_truncate = off);
+CREATE INDEX gpu_model_model ON aurora.gpu_model (model);
+COMMENT ON INDEX aurora.gpu_model_model IS 'Who has a model.';
+COMMENT ON TABLE aurora.gpu_model IS 'The models that a device can run, as last reported.';
+COMMENT ON COLUMN aurora.gpu_model.node IS 'The node.';
+COMMENT ON COLUMN aurora.gpu_model.device IS 'The device.';
+COMMENT ON COLUMN aurora.gpu_model.model IS 'Name of the model, as its inference server has it.';
+COMMENT ON COLUMN aurora.gpu_model.resident IS 'Is it loaded.';
+COMMENT ON COLUMN aurora.gpu_model.size IS 'Bytes that it takes in memory; null when it is not known.';
+COMMENT ON COLUMN aurora.gpu_model.context IS 'Tokens of its context; null when it is not known.';
+
+CREATE TABLE aurora.gpu_speed (
+    node text COLLATE "C" NOT NULL REFERENCES aurora.node (name) ON UPDATE CASCADE ON DELETE CASCADE,
+    device int NOT NULL,
+    model text COLLATE "C" NOT NULL,
+    jobs bigint NOT NULL,
+    loads bigint NOT NULL,
+    load_ms real,
+    prompt_rate real,
+    decode_rate real,
+    mean_output real,
+    uncached real,
+    learned_at timestamptz NOT NULL,
+    PRIMARY KEY (node, device, model)
+) WITH (fillfactor = 40, vacuum_truncate = off);
+COMMENT ON TABLE aurora.gpu_speed IS 'What finished jobs have taught about models on devices: means in which the last ones weigh most. It outlives the report of the device.';
+COMMENT ON COLUMN aurora.gpu_speed.node IS 'The node.';
+COMMENT ON COLUMN aurora.gpu_speed.device IS 'The device.';
+COMMENT ON COLUMN aurora.gpu_speed.model IS 'The model.';
+COMMENT ON COLUMN aurora.gpu_speed.jobs IS 'Jobs learned from.';
+COMMENT ON COLUMN aurora.gpu_speed.loads IS 'Loads of the model learned from.';
+COMMENT ON COLUMN aurora.gpu_speed.load_ms IS 'Milliseconds to load the model; null when it has not been loaded yet.';
+COMMENT ON COLUMN aurora.gpu_speed.prompt_rate IS 'Prompt tokens computed in a second.';
+COMMENT ON COLUMN aurora.gpu_speed.decode_rate IS 'Tokens of output in a second, for one job.';
+COMMENT ON COLUMN aurora.gpu_speed.mean_output IS 'Tokens of output of a job.';
+COMMENT ON COLUMN aurora.gpu_speed.uncached IS 'Share of prompt tokens that were not in the cache.';
+COMMENT ON COLUMN aurora.gpu_speed.learned_at IS 'When a job last taught something.';
+
+-- ---- requests ----
+
+CREATE TABLE aurora.generation (
+    job_id bigint NOT NULL,
+    company_id int NOT NULL REFERENCES aurora.company,
+    embeds boolean NOT NULL,
+    prompt_tokens int NOT NULL,
+    max_tokens int,
+    deadline timestamptz,
+    PRIMARY KEY (job_id, company_id)
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000, vacuum_truncate = off);
+CREATE INDEX generation_deadline ON aurora.generation (deadline) WHERE deadline IS NOT NULL;
+COMMENT ON INDEX aurora.generation_deadline IS 'Whose time is over first.';
+COMMENT ON TABLE aurora.generation IS 'What the claim of a job needs to know of its request without reading it. There while the job is live.';
+COMMENT ON COLUMN aurora.generation.job_id IS 'The job.';
+COMMENT ON COLUMN aurora.generation.company_id IS 'Whose job it is.';
+COMMENT ON COLUMN aurora.generation.embeds IS 'Are vectors wanted, not text.';
+COMMENT ON COLUMN aurora.generation.prompt_tokens IS 'About how many tokens the prompt has: a quarter of its bytes.';
+COMMENT ON COLUMN aurora.generation.max_tokens IS 'Tokens of output at most; null for no limit.';
+COMMENT ON COLUMN aurora.generation.deadline IS 'When the job is given up; null for never.';
+
+-- ---- the text that streams back ----
+
+CREATE TABLE aurora.generation_output (
+    job_id bigint NOT NULL,
+    company_id int NOT NULL,
+    token_no int NOT NULL,
+    began_at int NOT NULL,
+    slot smallint NOT NULL,
+    text text NOT NULL,
+    PRIMARY KEY (job_id, token_no, company_id, slot)
+) PARTITION BY LIST (slot);
+COMMENT ON TABLE aurora.generation_output IS 'Text as models gave it, a row for a few tokens, in a ring of partitions of which the oldest is emptied when the next is needed. Read it with job_output().';
+DO $$
+DECLARE
+    c text;
+BEGIN
+    FOR slot IN 0..2 LOOP
+        EXECUTE format('CREATE TABLE aurora.generation_output_%s PARTITION OF aurora.generation_output FOR VALUES IN (%s)
+                        WITH (autovacuum_vacuum_insert_scale_factor = 1, vacuum_truncate = off)', slot, slot);
+        EXECUTE format('COMMENT ON TABLE aurora.generation_output_%s IS %L', slot, format('Place %s in the ring of aurora.generation_output.', slot));
+        EXECUTE format('SELECT pg_catalog.pg_extension_config_dump(%L, '''')', format('aurora.generation_output_%s', slot));
+    END LOOP;
+    FOREACH c IN ARRAY ARRAY['', '_0', '_1', '_2'] LOOP
+        EXECUTE format($c$
+            COMMENT ON COLUMN aurora.generation_output%1$s.job_id IS 'The job.';
+            COMMENT ON COLUMN aurora.generation_output%1$s.company_id IS 'Whose job it is.';
+            COMMENT ON COLUMN aurora.generation_output%1$s.token_no IS 'Number of the last token of the row, counted on over restarts.';
+            COMMENT ON COLUMN aurora.generation_output%1$s.began_at IS 'Number after which the text that counts begins: 0, or that of the row which says that it began anew.';
+            COMMENT ON COLUMN aurora.generation_output%1$s.slot IS 'Place in the ring.';
+            COMMENT ON COLUMN aurora.generation_output%1$s.text IS 'The text of these tokens.'; $c$, c);
+    END LOOP;
+END
+$$;
+
+CREATE TABLE aurora.generation_output_ring (
+    slot smallint PRIMARY KEY,
+    filled_from timestamptz NOT NULL,
+    CONSTRAINT generation_output_ring_slot_check CHECK (slot BETWEEN 0 AND 2)
+);
+COMMENT ON TABLE aurora.generation_output_ring IS 'Since when each place in the ring of streamed text has been filled. The latest is being filled; without a row it is place 0.';
+COMMENT ON COLUMN aurora.generation_output_ring.slot IS 'Place in the ring.';
+COMMENT ON COLUMN aurora.generation_output_ring.filled_from IS 'Since when text goes there.';
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['gpu_device', 'gpu_model', 'gpu_speed', 'generation', 'generation_output', 'generation_output_ring'] LOOP
+        PERFORM pg_catalog.pg_extension_config_dump(('aurora.' || name)::regclass, '');
+    END LOOP;
+END
+$$;
+
+-- Devices: what workers report.
+
+CREATE FUNCTION aurora.gpu_node(node text) RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_gpu_node';
+COMMENT ON FUNCTION aurora.gpu_node(text) IS
+    'The node that a call of a worker is about: that of its login role; operators and administrators name one. Errors: 42501 another''s node, 22023 none named, or unknown.';
+
+CREATE FUNCTION aurora.json_number(entry jsonb, name text, lowest numeric, highest numeric) RETURNS numeric
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found jsonb := entry -> name;
+    result numeric;
+BEGIN
+    IF found IS NULL OR jsonb_typeof(found) = 'null' THEN
+        RETURN NULL;
+    END IF;
+    IF jsonb_typeof(found) = 'number' THEN
+        result := (found #>> '{}')::numeric;
+    END IF;
+    IF result IS NULL OR NOT result BETWEEN lowest AND highest THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('"%s" is %s, not a number from %s to %s', name, left(found::text, 100), lowest, highest);
+    END IF;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION aurora.json_number(jsonb, text, numeric, numeric) IS 'The number of that name in an object, null when it is missing or null. Errors: 22023 no number, or out of range.';
+
+CREATE FUNCTION aurora.json_text(entry jsonb, name text, longest int) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found jsonb := entry -> name;
+BEGIN
+    IF found IS NULL OR jsonb_typeof(found) = 'null' THEN
+        RETURN NULL;
+    ELSIF jsonb_typeof(found) <> 'string' THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('"%s" is %s, not a text', name, left(found::text, 100));
+    END IF;
+    RETURN left(found #>> '{}', longest);
+END
+$$;
+COMMENT ON FUNCTION aurora.json_text(jsonb, text, int) IS 'The text of that name in an object, cut to a length, null when it is missing or null. Errors: 22023 no text.';
+
+CREATE FUNCTION aurora.json_boolean(entry jsonb, name text) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found jsonb := entry -> name;
+BEGIN
+    IF found IS NULL OR jsonb_typeof(found) = 'null' THEN
+        RETURN NULL;
+    ELSIF jsonb_typeof(found) <> 'boolean' THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('"%s" is %s, neither true nor false', name, left(found::text, 100));
+    END IF;
+    RETURN found::boolean;
+END
+$$;
+COMMENT ON FUNCTION aurora.json_boolean(jsonb, text) IS 'The boolean of that name in an object, null when it is missing or null. Errors: 22023 no boolean.';
+
+CREATE FUNCTION aurora.put_gpu_models(of_node text, of_device int, models jsonb) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    touched int;
+    gone int;
+BEGIN
+    IF jsonb_typeof(models) <> 'array' OR jsonb_array_length(models) > 1000
+       OR EXISTS (SELECT FROM jsonb_array_elements(models) e WHERE jsonb_typeof(e) <> 'object' OR coalesce(e ->> 'name', '') = '') THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('the models of device %s are not a list of up to 1000 objects with a name', of_device);
+    END IF;
+    INSERT INTO aurora.gpu_model AS m (node, device, model, resident, size, context)
+        SELECT DISTINCT ON (r.model) of_node, of_device, r.model, r.resident, r.size, r.context FROM (
+            SELECT aurora.json_text(e, 'name', 200) COLLATE "C" AS model, coalesce(aurora.json_boolean(e, 'resident'), false) AS resident,
+                   aurora.json_number(e, 'size', 0, 1e15)::bigint AS size, aurora.json_number(e, 'context', 0, 2e9)::int AS context
+            FROM jsonb_array_elements(models) e) r
+        ORDER BY r.model, r.resident DESC
+        ON CONFLICT ON CONSTRAINT gpu_model_pkey DO UPDATE
+            SET resident = excluded.resident, size = excluded.size, context = excluded.context
+            WHERE (m.resident, m.size, m.context) IS DISTINCT FROM (excluded.resident, excluded.size, excluded.context);
+    GET DIAGNOSTICS touched = ROW_COUNT;
+    DELETE FROM aurora.gpu_model m WHERE m.node = of_node AND m.device = of_device
+        AND m.model <> ALL (SELECT left(e ->> 'name', 200) FROM jsonb_array_elements(models) e);
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    RETURN touched + gone > 0;
+END
+$$;
+COMMENT ON FUNCTION aurora.put_gpu_models(text, int, jsonb) IS 'Writes the models of a device where they have changed; true when any has. Errors: 22023.';
+
+CREATE FUNCTION aurora.put_gpu_device(of_node text, entry jsonb) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    old aurora.gpu_device;
+    d aurora.gpu_device;
+BEGIN
+    d.device := aurora.json_number(entry, 'index', 0, 1023);
+    d.kind := coalesce(aurora.json_text(entry, 'kind', 20), 'declared');
+    d.state := coalesce(aurora.json_text(entry, 'state', 20), 'ready');
+    d.slots := coalesce(aurora.json_number(entry, 'slots', 0, 1024), 1);
+    d.uuid := aurora.json_text(entry, 'uuid', 100);
+    IF d.device IS NULL OR d.kind NOT IN ('cuda', 'metal', 'rocm', 'cpu', 'declared') OR d.state NOT IN ('ready', 'loading', 'lost', 'down') THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('a device of node "%s" has no index, or an unknown kind or state', of_node),
+            HINT = 'Kinds: cuda, metal, rocm, cpu, declared. States: ready, loading, lost, down.';
+    END IF;
+    SELECT g.* INTO old FROM aurora.gpu_device g WHERE g.node = of_node AND g.device = d.device FOR NO KEY UPDATE;
+    IF old.uuid <> d.uuid THEN
+        DELETE FROM aurora.gpu_speed s WHERE s.node = of_node AND s.device = d.device;
+    END IF;
+    INSERT INTO aurora.gpu_device AS g (node, device, kind, state, draining, slots, busy, memory_total, memory_free, memory_used, reported_at, uuid,
+                                        name, unified, utilisation, temperature, power, power_limit, driver, compute_capability, problem)
+        VALUES (of_node, d.device, d.kind, d.state, coalesce(aurora.json_boolean(entry, 'draining'), false), d.slots,
+                coalesce(aurora.json_number(entry, 'busy', 0, 1024), 0), aurora.json_number(entry, 'memory_total', 0, 1e15),
+                aurora.json_number(entry, 'memory_free', 0, 1e15), aurora.json_number(entry, 'memory_used', 0, 1e15), clock_timestamp(), d.uuid,
+                aurora.json_text(entry, 'name', 200), coalesce(aurora.json_boolean(entry, 'unified'), false),
+                aurora.json_number(entry, 'utilisation', 0, 100), aurora.json_number(entry, 'temperature', -300, 1000),
+                aurora.json_number(entry, 'power', 0, 100000), aurora.json_number(entry, 'power_limit', 0, 100000),
+                aurora.json_text(entry, 'driver', 100), aurora.json_text(entry, 'compute_capability', 20), aurora.json_text(entry, 'problem', 1000))
+        ON CONFLICT ON CONSTRAINT gpu_device_pkey DO UPDATE SET
+            kind = excluded.kind, state = excluded.state, draining = excluded.draining, slots = excluded.slots, busy = excluded.busy,
+            memory_total = excluded.memory_total, memory_free = excluded.memory_free, memory_used = excluded.memory_used,
+            reported_at = excluded.reported_at, uuid = excluded.uuid, name = excluded.name, unified = excluded.unified,
+            utilisation = excluded.utilisation, temperature = excluded.temperature, power = excluded.power, power_limit = excluded.power_limit,
+            driver = excluded.driver, compute_capability = excluded.compute_capability, problem = excluded.problem
+        RETURNING g.* INTO d;
+    RETURN aurora.put_gpu_models(of_node, d.device, coalesce(entry -> 'models', '[]'))
+        OR (old.state, old.draining, old.slots) IS DISTINCT FROM (d.state, d.draining, d.slots);
+END
+$$;
+COMMENT ON FUNCTION aurora.put_gpu_device(text, jsonb) IS 'Writes what was reported of a device; true when that changes what it can run. Errors: 22023.';
+
+CREATE FUNCTION aurora.report_devices(devices jsonb, node text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    of_node text := aurora.gpu_node(node);
+    entry jsonb;
+    changed boolean := false;
+BEGIN
+    PERFORM aurora.require_lead();
+    -- A report that a crash loses comes again: it need not wait for the disk.
+    PERFORM set_config('synchronous_commit', 'off', true);
+    IF devices IS NULL OR jsonb_typeof(devices) <> 'array' OR jsonb_array_length(devices) > 1024
+       OR EXISTS (SELECT FROM jsonb_array_elements(devices) e WHERE jsonb_typeof(e) <> 'object') THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'devices are not a list of up to 1024 objects',
+            HINT = 'Each has an index, a kind, a state, slots and models; the others may be missing.';
+    END IF;
+    FOR entry IN SELECT e FROM jsonb_array_elements(devices) e LOOP
+        changed := aurora.put_gpu_device(of_node, entry) OR changed;
+    END LOOP;
+    DELETE FROM aurora.gpu_device g WHERE g.node = of_node
+        AND g.device <> ALL (SELECT (e ->> 'index')::int FROM jsonb_array_elements(devices) e);
+    IF changed THEN
+        PERFORM aurora.ring_queue(q.queue_id) FROM aurora.job_queue q WHERE q.name = 'gpu' AND q.company_id IS NULL;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.report_devices(jsonb, text) IS
+    'What a worker tells of all devices of its node, every few seconds and when something changes: a list of objects with index, uuid, name, kind, memory_total, memory_free, memory_used (bytes), utilisation (%), temperature (C), power, power_limit (W), driver, compute_capability, unified, state, problem, slots, busy, draining, and models: name, resident, size (bytes), context (tokens). Devices that are missing are gone. node: for operators; else it is the caller''s own. Errors: 22023 bad report, 42501 another''s node, 25006 on a standby.';
+
+-- Requests to models: what is asked for, checked as OpenAI's servers do it, and submitted as jobs of the queue "gpu".
+
+CREATE FUNCTION aurora.make_gpu_queue() RETURNS int
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found int;
+BEGIN
+    SELECT q.queue_id INTO found FROM aurora.job_queue q WHERE q.name = 'gpu' AND q.company_id IS NULL;
+    IF found IS NULL THEN
+        INSERT INTO aurora.job_queue AS q (name, lease, max_attempts, retry_delay, retry_delay_max)
+            VALUES ('gpu', interval '30 seconds', 5, interval '1 second', interval '1 minute')
+            ON CONFLICT ON CONSTRAINT job_queue_name_key DO UPDATE SET name = q.name RETURNING q.queue_id INTO found;
+    END IF;
+    RETURN found;
+END
+$$;
+COMMENT ON FUNCTION aurora.make_gpu_queue() IS 'The number of the shared queue "gpu", which is made when it is first needed: leases of 30 seconds, five attempts.';
+
+-- ---- checks ----
+
+CREATE FUNCTION aurora.refuse_request(message text, hint text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE invalid_parameter_value USING MESSAGE = message, HINT = coalesce(hint, 'The fields are those of OpenAI''s API.');
+END
+$$;
+COMMENT ON FUNCTION aurora.refuse_request(text, text) IS 'Raises 22023.';
+
+CREATE FUNCTION aurora.check_message(message jsonb, n bigint) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    role text := message ->> 'role';
+    content jsonb := message -> 'content';
+BEGIN
+    IF jsonb_typeof(message) <> 'object' OR role IS NULL OR role NOT IN ('system', 'developer', 'user', 'assistant', 'tool', 'function') THEN
+        PERFORM aurora.refuse_request(format('message %s has no role', n), 'Roles: system, developer, user, assistant, tool.');
+    ELSIF content IS NULL OR jsonb_typeof(content) = 'null' THEN
+        IF role <> 'assistant' OR NOT message ?| ARRAY['tool_calls', 'function_call'] THEN
+            PERFORM aurora.refuse_request(format('message %s has no content', n), 'Only an assistant''s message with tool_calls may have none.');
+        END IF;
+    ELSIF jsonb_typeof(content) = 'array' THEN
+        IF EXISTS (SELECT FROM jsonb_array_elements(content) p
+                   WHERE jsonb_typeof(p) <> 'object' OR p ->> 'type' IS NULL
+                      OR p ->> 'type' = 'text' AND jsonb_typeof(p -> 'text') IS DISTINCT FROM 'string') THEN
+            PERFORM aurora.refuse_request(format('message %s has a part without a type, or a text part without text', n));
+        END IF;
+    ELSIF jsonb_typeof(content) <> 'string' THEN
+        PERFORM aurora.refuse_request(format('the content of message %s is neither a text nor a list of parts', n));
+    END IF;
+    IF role = 'tool' AND jsonb_typeof(message -> 'tool_call_id') IS DISTINCT FROM 'string' THEN
+        PERFORM aurora.refuse_request(format('message %s answers a tool call, but has no tool_call_id', n));
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.check_message(jsonb, bigint) IS 'Raises 22023 unless this is a message of a chat.';
+
+CREATE FUNCTION aurora.check_request(request jsonb) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    stop jsonb := nullif(request -> 'stop', 'null');
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['max_tokens', 'max_completion_tokens', 'seed', 'top_logprobs', 'n'] LOOP
+        IF aurora.json_number(request, name, CASE name WHEN 'seed' THEN -9.3e18 WHEN 'top_logprobs' THEN 0 ELSE 1 END,
+                              CASE name WHEN 'seed' THEN 1.9e19 WHEN 'top_logprobs' THEN 20 WHEN 'n' THEN 1 ELSE 10000000 END) % 1 <> 0 THEN
+            PERFORM aurora.refuse_request(format('"%s" is not an integer', name));
+        END IF;
+    END LOOP;
+    PERFORM aurora.json_number(request, 'temperature', 0, 2), aurora.json_number(request, 'top_p', 0, 1),
+            aurora.json_number(request, 'presence_penalty', -2, 2), aurora.json_number(request, 'frequency_penalty', -2, 2);
+    IF jsonb_typeof(stop) = 'array' AND (jsonb_array_length(stop) > 4 OR EXISTS (SELECT FROM jsonb_array_elements(stop) s WHERE jsonb_typeof(s) <> 'string'))
+       OR jsonb_typeof(stop) NOT IN ('array', 'string') THEN
+        PERFORM aurora.refuse_request('"stop" is neither a text nor up to four texts');
+    END IF;
+    IF request ->> 'stream' IS NOT NULL OR request ->> 'stream_options' IS NOT NULL THEN
+        PERFORM aurora.refuse_request('a job has no "stream"', 'Its text streams anyway: read it with aurora.job_output().');
+    END IF;
+    FOREACH name IN ARRAY ARRAY['model', 'messages', 'prompt', 'input'] LOOP
+        IF request ? name THEN
+            PERFORM aurora.refuse_request(format('"%s" is no option', name), 'It is an argument of its own.');
+        END IF;
+    END LOOP;
+    IF jsonb_typeof(nullif(request -> 'response_format', 'null')) <> 'object'
+       OR request -> 'response_format' ->> 'type' NOT IN ('text', 'json_object', 'json_schema') THEN
+        PERFORM aurora.refuse_request('"response_format" has an unknown type', 'Types: text, json_object, json_schema.');
+    END IF;
+    IF jsonb_typeof(nullif(request -> 'tools', 'null')) <> 'array' THEN
+        PERFORM aurora.refuse_request('"tools" is not a list');
+    END IF;
+    IF jsonb_typeof(nullif(request -> 'logit_bias', 'null')) <> 'object' THEN
+        PERFORM aurora.refuse_request('"logit_bias" is not an object of numbers by token');
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.check_request(jsonb) IS 'Raises 22023 when an OpenAI field is of the wrong type or out of range. Fields it does not know pass.';
+
+CREATE FUNCTION aurora.text_tokens(content jsonb) RETURNS bigint
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE jsonb_typeof(content)
+        WHEN 'string' THEN octet_length(content #>> '{}') / 4 + 1
+        WHEN 'number' THEN 1
+        WHEN 'array' THEN (SELECT coalesce(sum(aurora.text_tokens(e)), 0)::bigint FROM jsonb_array_elements(content) e)
+        WHEN 'object' THEN CASE WHEN content ? 'content' THEN 4 + aurora.text_tokens(content -> 'content')
+                                WHEN content ? 'text' THEN aurora.text_tokens(content -> 'text') ELSE 1000 END
+        ELSE 0 END
+$$;
+COMMENT ON FUNCTION aurora.text_tokens(jsonb) IS 'About how many tokens a prompt, messages or inputs have: a quarter of their bytes, a thousand for an image.';
+
+CREATE FUNCTION aurora.require_model(model text) RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM aurora.gpu_model m WHERE m.model = require_model.model) THEN
+        RETURN;
+    END IF;
+    RAISE invalid_parameter_value USING
+        MESSAGE = format('no device has the model "%s"', left(model, 200)),
+        HINT = coalesce('Models: ' || (SELECT string_agg(n.model, ', ' ORDER BY n.model)
+                                       FROM (SELECT DISTINCT m.model FROM aurora.gpu_model m ORDER BY 1 LIMIT 50) n) || '.',
+                        'Devices are reported by aurora-gpu-worker, which runs on the nodes that have them.');
+END
+$$;
+COMMENT ON FUNCTION aurora.require_model(text) IS 'Raises 22023 when no device, of a node that is up or not, has the model.';
+
+-- ---- submitting ----
+
+CREATE FUNCTION aurora.submit_generation(model text, request jsonb, embeds boolean, prompt_tokens bigint, class text, company text,
+                                         timeout interval, run_after bigint[], unique_key text) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    shared int;
+    made bigint;
+BEGIN
+    PERFORM aurora.require_lead();
+    PERFORM aurora.require_model(model);
+    IF NOT timeout BETWEEN interval '1 millisecond' AND interval '30 days' THEN
+        PERFORM aurora.refuse_request('the time-out is not between a millisecond and 30 days', 'Null is for none.');
+    END IF;
+    shared := aurora.make_gpu_queue();
+    IF aurora.find_queue('gpu', company) <> shared THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = 'the company has a queue "gpu" of its own',
+            HINT = 'Requests to models go to the shared queue of that name: remove the company''s with aurora.remove_queue().';
+    END IF;
+    made := aurora.submit_job('gpu', request, class, kind => model, unique_key => unique_key, run_after => run_after, company => company);
+    INSERT INTO aurora.generation (job_id, company_id, embeds, prompt_tokens, max_tokens, deadline)
+        SELECT made, j.company_id, submit_generation.embeds, least(submit_generation.prompt_tokens, 2000000000),
+               coalesce(request -> 'max_completion_tokens', request -> 'max_tokens')::int, clock_timestamp() + timeout
+        FROM aurora.job j WHERE j.job_id = made
+        ON CONFLICT ON CONSTRAINT generation_pkey DO NOTHING;
+    RETURN made;
+END
+$$;
+COMMENT ON FUNCTION aurora.submit_generation(text, jsonb, boolean, bigint, text, text, interval, bigint[], text) IS
+    'Submits a request that has been checked; generate() and embed() ask this.';
+
+CREATE FUNCTION aurora.generate(model text, prompt text DEFAULT NULL, messages jsonb DEFAULT NULL, class text DEFAULT 'normal',
+                                max_tokens int DEFAULT NULL, temperature double precision DEFAULT NULL, options jsonb DEFAULT '{}',
+                                company text DEFAULT NULL, timeout interval DEFAULT NULL, run_after bigint[] DEFAULT NULL,
+                                unique_key text DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    request jsonb := coalesce(options, '{}');
+BEGIN
+    PERFORM aurora.require_lead();
+    IF jsonb_typeof(request) <> 'object' THEN
+        PERFORM aurora.refuse_request('options are not an object');
+    ELSIF num_nonnulls(prompt, messages) <> 1 THEN
+        PERFORM aurora.refuse_request('a request has either a prompt or messages', 'messages is a list like [{"role": "user", "content": "Hello"}].');
+    ELSIF messages IS NOT NULL AND (jsonb_typeof(messages) <> 'array' OR jsonb_array_length(messages) = 0) THEN
+        PERFORM aurora.refuse_request('messages are not a list of one or more');
+    END IF;
+    request := request || jsonb_strip_nulls(jsonb_build_object('max_tokens', max_tokens, 'temperature', temperature));
+    PERFORM aurora.check_request(request);
+    PERFORM aurora.check_message(m.message, m.n) FROM jsonb_array_elements(messages) WITH ORDINALITY m (message, n);
+    RETURN aurora.submit_generation(
+        model, request || CASE WHEN prompt IS NULL THEN jsonb_build_object('messages', messages) ELSE jsonb_build_object('prompt', prompt) END,
+        false, aurora.text_tokens(coalesce(messages, to_jsonb(prompt))), class, company, timeout, run_after, unique_key);
+END
+$$;
+COMMENT ON FUNCTION aurora.generate(text, text, jsonb, text, int, double precision, jsonb, text, interval, bigint[], text) IS
+    'Has a model continue a prompt or answer messages (OpenAI''s), and returns the number of the job; job_output() has the text as it comes, aurora.jobs the result. class: interactive, normal, batch. options: other fields of OpenAI''s API, which are checked where known and passed on. timeout: given up after it, running or not. run_after, unique_key: as in submit_job(). Errors: 22023 bad field, or a model that no device has; 42501; 54000 over 1 MiB; 55000 the queue is drained; 25006 on a standby.';
+
+CREATE FUNCTION aurora.embed(model text, input jsonb, class text DEFAULT 'normal', options jsonb DEFAULT '{}', company text DEFAULT NULL,
+                             timeout interval DEFAULT NULL, run_after bigint[] DEFAULT NULL, unique_key text DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    request jsonb := coalesce(options, '{}');
+    is_list boolean := jsonb_typeof(input) = 'array';
+BEGIN
+    PERFORM aurora.require_lead();
+    IF jsonb_typeof(request) <> 'object' THEN
+        PERFORM aurora.refuse_request('options are not an object');
+    ELSIF input IS NULL OR jsonb_typeof(input) NOT IN ('string', 'array') OR input IN ('""', '[]') THEN
+        PERFORM aurora.refuse_request('the input is neither a text nor a list', 'A text, a list of texts, a list of tokens, or a list of such lists; none empty.');
+    ELSIF is_list AND (jsonb_array_length(input) > 2048 AND jsonb_typeof(input -> 0) <> 'number'
+                       OR (SELECT count(DISTINCT jsonb_typeof(e)) > 1 OR bool_or(e IN ('""', '[]') OR jsonb_typeof(e) NOT IN ('string', 'number', 'array'))
+                           FROM jsonb_array_elements(input) e)) THEN
+        PERFORM aurora.refuse_request('the input is a list of more than 2048, of mixed kinds, or with an empty one');
+    END IF;
+    PERFORM aurora.check_request(request), aurora.json_number(request, 'dimensions', 1, 1000000);
+    IF request ->> 'encoding_format' NOT IN ('float', 'base64') THEN
+        PERFORM aurora.refuse_request('"encoding_format" is neither float nor base64');
+    END IF;
+    RETURN aurora.submit_generation(model, request || jsonb_build_object('input', input), true, aurora.text_tokens(input), class, company, timeout,
+                                    run_after, unique_key);
+END
+$$;
+COMMENT ON FUNCTION aurora.embed(text, jsonb, text, jsonb, text, interval, bigint[], text) IS
+    'Has a model turn a text, or a list of up to 2048 texts, into vectors, and returns the number of the job; its result has "embeddings" in the same order. options: dimensions, encoding_format and the like. Otherwise as generate().';
+
+-- ---- time-outs ----
+
+CREATE FUNCTION aurora.expire_generations(max_jobs int DEFAULT 1000) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    due record;
+    target aurora.job;
+    ended bigint := 0;
+BEGIN
+    PERFORM aurora.require_lead();
+    FOR due IN SELECT g.job_id, g.deadline FROM aurora.generation g WHERE g.deadline <= clock_timestamp() ORDER BY g.deadline LIMIT max_jobs LOOP
+        SELECT j.* INTO target FROM aurora.job j WHERE j.job_id = due.job_id FOR UPDATE SKIP LOCKED;
+        IF FOUND AND target.state = 'running' AND target.cancel_requested_at IS NULL THEN
+            UPDATE aurora.job j SET cancel_requested_at = clock_timestamp(), error = 'its time-out has passed' WHERE j.job_id = target.job_id;
+            PERFORM pg_notify('aurora_cancel', target.job_id::text);
+            ended := ended + 1;
+        ELSIF FOUND AND target.state NOT IN ('running', 'dead') THEN
+            PERFORM aurora.end_job(target, 'cancelled', 'its time-out has passed');
+            ended := ended + 1;
+        END IF;
+        IF target.state IS DISTINCT FROM 'running' AND (target.job_id IS NOT NULL OR NOT EXISTS (SELECT FROM aurora.job j WHERE j.job_id = due.job_id)) THEN
+            DELETE FROM aurora.generation g WHERE g.job_id = due.job_id;
+        END IF;
+    END LOOP;
+    RETURN ended;
+END
+$$;
+COMMENT ON FUNCTION aurora.expire_generations(int) IS
+    'Cancels jobs whose time-out has passed: those that wait at once, those that run by asking their worker to stop; returns how many.';
+
+-- Taking requests, and the text that comes back.
+
+-- ---- taking ----
+
+CREATE FUNCTION aurora.take_generations(device int, max_jobs int DEFAULT 1, lease interval DEFAULT NULL, node text DEFAULT NULL,
+                                        OUT job_id bigint, OUT attempt int, OUT class text, OUT model text, OUT task text, OUT payload jsonb,
+                                        OUT company_id int, OUT partial_text text, OUT partial_tokens int, OUT deadline timestamptz,
+                                        OUT lease_until timestamptz) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 4 AS 'MODULE_PATHNAME', 'aurora_take_generations';
+COMMENT ON FUNCTION aurora.take_generations(int, int, interval, text) IS
+    'Takes for a device of the caller''s node what it should run now, up to max_jobs and its free slots; explain_claim() says why. It never waits. task: generate or embed. partial_text, partial_tokens: what earlier attempts have stored, to be continued or started anew with restart_output(). deadline: when the job''s time-out is over, null for none. Nothing comes when the queue is paused, the node drained, or the device''s last report old or not ready. node: for operators. Errors: 22023 unknown device or node, 42501, 25006 on a standby.';
+
+CREATE FUNCTION aurora.partial_output(job_id bigint, OUT tokens int, OUT text text) RETURNS record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    last record;
+BEGIN
+    SELECT o.token_no, o.began_at INTO last FROM aurora.generation_output o WHERE o.job_id = partial_output.job_id ORDER BY o.token_no DESC LIMIT 1;
+    tokens := coalesce(last.token_no - last.began_at, 0);
+    SELECT coalesce(string_agg(o.text, '' ORDER BY o.token_no), '') INTO text FROM aurora.generation_output o
+        WHERE o.job_id = partial_output.job_id AND o.token_no > last.began_at;
+END
+$$;
+COMMENT ON FUNCTION aurora.partial_output(bigint) IS 'The text of a job that is stored and counts, and how many tokens it has.';
+
+CREATE FUNCTION aurora.partial_text(job_id bigint) RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ SELECT p.text FROM aurora.partial_output(job_id) p $$;
+COMMENT ON FUNCTION aurora.partial_text(bigint) IS 'The text of a job that is stored and counts.';
+
+-- ---- what workers write ----
+
+CREATE FUNCTION aurora.append_outputs(job_ids bigint[], attempts int[], after_tokens int[], texts text[], tokens int[],
+                                      OUT job_id bigint, OUT state text) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 4 AS 'MODULE_PATHNAME', 'aurora_append_outputs';
+COMMENT ON FUNCTION aurora.append_outputs(bigint[], int[], int[], text[], int[]) IS
+    'Appends a batch of text to each job: so many tokens after that number of tokens, counted over all attempts of a text that is continued. What is there already is passed over, so a batch may come twice. Leases that are half over are renewed by the queue''s. Returns for each job, in order: running; cancelling: stop, and fail it; lost: the caller no longer has it in that attempt, or text before this batch is missing. Errors: 22023 arrays of different lengths, bad numbers; 42501; 25006 on a standby.';
+
+CREATE FUNCTION aurora.rest_of_text(job_id bigint, after_token int, text text) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    stored text;
+BEGIN
+    SELECT string_agg(o.text, '' ORDER BY o.token_no) INTO stored FROM aurora.generation_output o
+        WHERE o.job_id = rest_of_text.job_id AND o.token_no > after_token;
+    RETURN CASE WHEN starts_with(text, stored) THEN substr(text, length(stored) + 1) END;
+END
+$$;
+COMMENT ON FUNCTION aurora.rest_of_text(bigint, int, text) IS
+    'What of a text that follows a token is not stored yet; null when what is stored is another text.';
+
+CREATE FUNCTION aurora.restart_output(job_id bigint, attempt int) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'aurora_restart_output';
+COMMENT ON FUNCTION aurora.restart_output(bigint, int) IS
+    'The text of a job starts anew: what is stored no longer counts, readers see a restart, and tokens are counted from 0 again. Errors: 55000 the caller does not have the job in that attempt, 42501, 25006 on a standby.';
+
+CREATE FUNCTION aurora.blend(old real, new double precision, n bigint) RETURNS real
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN new IS NULL OR new <> new OR new < 0 THEN old WHEN old IS NULL THEN least(new, 1e15)::real
+                ELSE (old + (least(new, 1e15) - old) * greatest(1.0 / (n + 1), 0.1))::real END
+$$;
+COMMENT ON FUNCTION aurora.blend(real, double precision, bigint) IS 'A mean that goes on with one more value: plain for the first ten, then the new one counts a tenth.';
+
+CREATE FUNCTION aurora.learn_speed(of_node text, of_device int, of_model text, result jsonb) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    usage jsonb := result -> 'usage';
+    timings jsonb := result -> 'timings';
+    prompt double precision := aurora.number_or_null(usage, 'prompt_tokens');
+    output double precision := aurora.number_or_null(usage, 'completion_tokens');
+    cached double precision := coalesce(aurora.number_or_null(usage, 'cached_tokens'), 0);
+    load_ms double precision := nullif(aurora.number_or_null(timings, 'load_ms'), 0);
+    prompt_ms double precision := aurora.number_or_null(timings, 'prompt_ms');
+    decode_ms double precision := aurora.number_or_null(timings, 'decode_ms');
+BEGIN
+    -- Few tokens or milliseconds say little of a rate.
+    INSERT INTO aurora.gpu_speed AS s (node, device, model, jobs, loads, load_ms, prompt_rate, decode_rate, mean_output, uncached, learned_at)
+        VALUES (of_node, of_device, of_model, 1, (load_ms IS NOT NULL)::int, load_ms,
+                CASE WHEN prompt - cached >= 16 AND prompt_ms >= 1 THEN (prompt - cached) / prompt_ms * 1000 END,
+                CASE WHEN output >= 8 AND decode_ms >= 1 THEN output / decode_ms * 1000 END,
+                CASE WHEN decode_ms IS NOT NULL THEN output END, CASE WHEN prompt > 0 THEN greatest(1 - cached / prompt, 0) END, clock_timestamp())
+        ON CONFLICT ON CONSTRAINT gpu_speed_pkey DO UPDATE SET
+            load_ms = aurora.blend(s.load_ms, excluded.load_ms, s.loads), loads = s.loads + excluded.loads,
+            prompt_rate = aurora.blend(s.prompt_rate, excluded.prompt_rate, s.jobs),
+            decode_rate = aurora.blend(s.decode_rate, excluded.decode_rate, s.jobs),
+            mean_output = aurora.blend(s.mean_output, excluded.mean_output, s.jobs),
+            uncached = aurora.blend(s.uncached, excluded.uncached, s.jobs), jobs = s.jobs + 1, learned_at = excluded.learned_at;
+END
+$$;
+COMMENT ON FUNCTION aurora.learn_speed(text, int, text, jsonb) IS 'Learns how fast a model is on a device from the result of a job; what it does not say, or says wrongly, is passed over.';
+
+CREATE FUNCTION aurora.number_or_null(entry jsonb, name text) RETURNS double precision
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN jsonb_typeof(entry -> name) = 'number' AND (entry ->> name)::numeric BETWEEN 0 AND 1e15 THEN (entry ->> name)::double precision END
+$$;
+COMMENT ON FUNCTION aurora.number_or_null(jsonb, text) IS 'The number of that name in an object; null when there is none from 0 to 1e15.';
+
+CREATE FUNCTION aurora.finish_generation(job_id bigint, attempt int, result jsonb) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    held aurora.job;
+    embeds boolean;
+    at text[];
+BEGIN
+    PERFORM aurora.require_lead();
+    IF jsonb_typeof(result) IS DISTINCT FROM 'object' OR result ->> 'finish_reason' IS NULL AND NOT result ? 'embeddings' THEN
+        PERFORM aurora.refuse_request('the result of a request is no object with a finish_reason or embeddings', 'A stream that ended without one has failed: aurora.fail_job().');
+    END IF;
+    SELECT j.* INTO held FROM aurora.job j WHERE j.job_id = finish_generation.job_id FOR UPDATE;
+    IF held.state = 'running' AND held.attempt = finish_generation.attempt AND NOT result ? 'embeddings' THEN
+        result := result || jsonb_build_object('text', aurora.partial_text(job_id));
+    END IF;
+    IF NOT aurora.finish_job(job_id, attempt, result) THEN
+        RETURN false;
+    END IF;
+    IF held.state = 'running' THEN
+        DELETE FROM aurora.generation g WHERE g.job_id = finish_generation.job_id;
+        at := regexp_match(held.taker, '^([^/]+)/([0-9]{1,4})$');
+        IF at IS NOT NULL AND held.kind IS NOT NULL AND EXISTS (SELECT FROM aurora.node n WHERE n.name = at[1]) THEN
+            PERFORM aurora.learn_speed(at[1], at[2]::int, held.kind, result);
+        END IF;
+    END IF;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION aurora.finish_generation(bigint, int, jsonb) IS
+    'Ends a job as done, as finish_job() does. result: finish_reason, usage (prompt_tokens, completion_tokens, cached_tokens), timings (load_ms, prompt_ms, decode_ms, first_token_ms), and embeddings where these were asked for; the text that is stored is added to it, and what the timings tell of the device is learned. Errors: 22023 no result, 42501, 42704 no such job, 25006 on a standby.';
+
+-- ---- what readers see ----
+
+CREATE FUNCTION aurora.output_end(job_id bigint) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    target record;
+BEGIN
+    SELECT j.company_id, j.submitted_by, j.state, NULL::jsonb AS result INTO target FROM aurora.job j WHERE j.job_id = output_end.job_id;
+    IF NOT FOUND THEN
+        SELECT a.company_id, a.submitted_by, a.state, a.result INTO target FROM aurora.job_archive a WHERE a.job_id = output_end.job_id;
+    END IF;
+    IF NOT FOUND OR NOT aurora.may_see(target.company_id, target.submitted_by) THEN
+        RAISE undefined_object USING
+            MESSAGE = format('there is no job %s', job_id),
+            HINT = 'aurora.jobs shows the jobs that the caller may see.';
+    END IF;
+    RETURN CASE target.state WHEN 'done' THEN coalesce(target.result ->> 'finish_reason', 'stop') WHEN 'cancelled' THEN 'cancelled'
+                             WHEN 'dead' THEN 'error' WHEN 'discarded' THEN 'error' END;
+END
+$$;
+COMMENT ON FUNCTION aurora.output_end(bigint) IS 'Why the text of a job has ended: its finish_reason, cancelled or error; null while it goes on. Errors: 42704 no job that the caller may see.';
+
+CREATE FUNCTION aurora.job_output(job_id bigint, after_token int DEFAULT 0, OUT token_no int, OUT text text, OUT restarted boolean, OUT finish_reason text)
+    RETURNS SETOF record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 50 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    ended text := aurora.output_end(job_id);
+    last record;
+BEGIN
+    SELECT o.token_no, o.began_at INTO last FROM aurora.generation_output o WHERE o.job_id = job_output.job_id ORDER BY o.token_no DESC LIMIT 1;
+    IF NOT FOUND AND ended IS NOT NULL THEN
+        -- The pieces are forgotten before the result is.
+        SELECT aurora.number_or_null(a.result -> 'usage', 'completion_tokens')::int AS tokens, a.result ->> 'text' AS text
+            INTO last FROM aurora.job_archive a WHERE a.job_id = job_output.job_id;
+        token_no := CASE WHEN last.text <> '' THEN greatest(last.tokens, 1) ELSE 0 END;
+        text := CASE WHEN last.text <> '' AND coalesce(after_token, 0) < token_no THEN last.text END;
+        restarted := false;
+        IF text IS NOT NULL THEN
+            RETURN NEXT;
+        END IF;
+    ELSE
+        RETURN QUERY SELECT o.token_no, o.text, o.token_no = o.began_at, NULL::text FROM aurora.generation_output o
+            WHERE o.job_id = job_output.job_id AND o.token_no > coalesce(after_token, 0) AND o.token_no >= last.began_at
+            ORDER BY o.token_no;
+        token_no := last.token_no;
+    END IF;
+    IF ended IS NOT NULL THEN
+        token_no := coalesce(token_no, 0);
+        text := '';
+        restarted := false;
+        finish_reason := ended;
+        RETURN NEXT;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.job_output(bigint, int) IS
+    'The text of a job, as far as it is there, behind the token of that number: ask again with the last token_no. restarted: the text begins anew behind this row, and what came before no longer counts. The last row of all has a finish_reason: the model''s (stop, length, ...), cancelled or error. Works on every replica. Errors: 42704 no job that the caller may see.';
+
+-- ---- retention ----
+
+CREATE FUNCTION aurora.rotate_generation_output(at timestamptz DEFAULT now()) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+DECLARE
+    keep interval := current_setting('aurora.gpu_output_retention')::interval;
+    filled aurora.generation_output_ring;
+    next_slot int;
+    needed boolean;
+BEGIN
+    PERFORM aurora.require_lead();
+    DELETE FROM aurora.generation g WHERE NOT EXISTS (SELECT FROM aurora.job j WHERE j.job_id = g.job_id AND j.company_id = g.company_id);
+    SELECT r.* INTO filled FROM aurora.generation_output_ring r ORDER BY r.filled_from DESC LIMIT 1 FOR UPDATE;
+    IF NOT FOUND THEN
+        INSERT INTO aurora.generation_output_ring (slot, filled_from) VALUES (0, at);
+        RETURN 0;
+    ELSIF filled.filled_from > at - keep / 2 THEN
+        RETURN 0;
+    END IF;
+    next_slot := (filled.slot + 1) % 3;
+    EXECUTE format('SELECT EXISTS (SELECT FROM aurora.job j WHERE j.queue_id = $1 AND j.attempt > 0
+                                   AND EXISTS (SELECT FROM aurora.generation_output_%s o WHERE o.job_id = j.job_id))', next_slot)
+        INTO needed USING aurora.make_gpu_queue();
+    IF needed THEN
+        RETURN 0;
+    END IF;
+    EXECUTE format('TRUNCATE aurora.generation_output_%s', next_slot);
+    INSERT INTO aurora.generation_output_ring AS r (slot, filled_from) VALUES (next_slot, at)
+        ON CONFLICT ON CONSTRAINT generation_output_ring_pkey DO UPDATE SET filled_from = excluded.filled_from;
+    RETURN 1;
+END
+$$;
+COMMENT ON FUNCTION aurora.rotate_generation_output(timestamptz) IS
+    'Goes on to the next place in the ring of streamed text when half of aurora.gpu_output_retention is over, emptying it first, and returns how many places it emptied; it waits while a live job has text there. The archive keeps the whole text of jobs that are done. Errors: 55P03 readers in the way, 25006 on a standby.';
+
+-- What people see of devices.
+
+CREATE FUNCTION aurora.gpu_device_states(OUT node text, OUT device int, OUT state text, OUT live boolean, OUT running bigint, OUT waiting bigint)
+    RETURNS SETOF record
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH gpu AS (
+        SELECT q.queue_id FROM aurora.job_queue q WHERE q.name = 'gpu' AND q.company_id IS NULL
+    ), busy AS (
+        SELECT j.taker, count(*) AS n FROM aurora.job j, gpu WHERE j.queue_id = gpu.queue_id AND j.state = 'running' GROUP BY j.taker
+    ), waits AS (
+        SELECT j.kind, count(*) AS n FROM aurora.job j, gpu WHERE j.queue_id = gpu.queue_id AND j.state = 'waiting' GROUP BY j.kind
+    )
+    SELECT g.node, g.device, s.state, s.state IN ('ready', 'loading'), coalesce(b.n, 0),
+           coalesce((SELECT sum(w.n) FROM waits w JOIN aurora.gpu_model m ON m.model = w.kind WHERE m.node = g.node AND m.device = g.device), 0)::bigint
+    FROM aurora.gpu_device g JOIN aurora.node n ON n.name = g.node LEFT JOIN aurora.node_state t ON t.node = g.node
+    LEFT JOIN busy b ON b.taker = g.node || '/' || g.device
+    CROSS JOIN LATERAL (SELECT CASE
+        WHEN t.state = 'down' THEN 'node down'
+        WHEN g.reported_at < clock_timestamp() - make_interval(secs => aurora.setting_seconds('aurora.gpu_report_timeout')) THEN 'silent'
+        WHEN g.state IN ('lost', 'down') THEN g.state
+        WHEN n.drained_at IS NOT NULL OR g.draining THEN 'draining'
+        ELSE g.state END AS state) s
+$$;
+COMMENT ON FUNCTION aurora.gpu_device_states() IS
+    'How each device is: ready, loading, draining, lost (the driver has no answer), down (its inference server has none), silent (no report lately), node down; whether it takes work, how many jobs run on it, and how many wait for a model that it has, of all companies together.';
+
+CREATE VIEW aurora.devices WITH (security_invoker = true) AS
+    SELECT g.node, g.device AS index, g.name, g.kind, s.state, s.live, g.problem, g.uuid, g.memory_total, g.memory_used, g.memory_free, g.unified,
+           g.utilisation, g.temperature, g.power, g.power_limit, g.driver, g.compute_capability,
+           m.models, m.resident, g.slots, s.running AS busy, v.speeds, g.reported_at
+    FROM aurora.gpu_device g JOIN aurora.gpu_device_states() s ON s.node = g.node AND s.device = g.device
+    LEFT JOIN LATERAL (SELECT array_agg(m.model ORDER BY m.model) AS models, array_agg(m.model ORDER BY m.model) FILTER (WHERE m.resident) AS resident
+                       FROM aurora.gpu_model m WHERE m.node = g.node AND m.device = g.device) m ON true
+    LEFT JOIN LATERAL (SELECT jsonb_object_agg(v.model, jsonb_build_object('jobs', v.jobs, 'load_ms', round(v.load_ms::numeric, 1),
+                                  'prompt_rate', round(v.prompt_rate::numeric, 1), 'decode_rate', round(v.decode_rate::numeric, 1),
+                                  'mean_output', round(v.mean_output::numeric, 1), 'uncached', round(v.uncached::numeric, 3))) AS speeds
+                       FROM aurora.gpu_speed v WHERE v.node = g.node AND v.device = g.device) v ON true
+    ORDER BY g.node, g.device;
+COMMENT ON VIEW aurora.devices IS 'What runs models in the mesh, as its workers last reported it.';
+COMMENT ON COLUMN aurora.devices.node IS 'The node.';
+COMMENT ON COLUMN aurora.devices.index IS 'Number of the device in the node.';
+COMMENT ON COLUMN aurora.devices.name IS 'Its model.';
+COMMENT ON COLUMN aurora.devices.kind IS 'cuda, metal, rocm, cpu, or declared: by the worker''s configuration.';
+COMMENT ON COLUMN aurora.devices.state IS 'ready; loading: a model; draining: finishes what runs; lost: the driver has no answer; down: its inference server has none; silent: no report lately; node down.';
+COMMENT ON COLUMN aurora.devices.live IS 'Does it take work.';
+COMMENT ON COLUMN aurora.devices.problem IS 'What is wrong with it.';
+COMMENT ON COLUMN aurora.devices.uuid IS 'Name that the maker gave this very device.';
+COMMENT ON COLUMN aurora.devices.memory_total IS 'Bytes of memory; null when it is not known.';
+COMMENT ON COLUMN aurora.devices.memory_used IS 'Bytes in use.';
+COMMENT ON COLUMN aurora.devices.memory_free IS 'Bytes that nothing uses.';
+COMMENT ON COLUMN aurora.devices.unified IS 'Does it share the memory of the machine.';
+COMMENT ON COLUMN aurora.devices.utilisation IS 'Per cent of the time that it was busy.';
+COMMENT ON COLUMN aurora.devices.temperature IS 'Degrees Celsius.';
+COMMENT ON COLUMN aurora.devices.power IS 'Watts that it draws.';
+COMMENT ON COLUMN aurora.devices.power_limit IS 'Watts that it may draw.';
+COMMENT ON COLUMN aurora.devices.driver IS 'Version of its driver.';
+COMMENT ON COLUMN aurora.devices.compute_capability IS 'Compute capability, of an NVIDIA device.';
+COMMENT ON COLUMN aurora.devices.models IS 'Models that it can run.';
+COMMENT ON COLUMN aurora.devices.resident IS 'Those of them that are loaded.';
+COMMENT ON COLUMN aurora.devices.slots IS 'How many jobs run at once.';
+COMMENT ON COLUMN aurora.devices.busy IS 'How many do.';
+COMMENT ON COLUMN aurora.devices.speeds IS 'What finished jobs have taught, by model: load_ms, prompt_rate and decode_rate in tokens a second, mean_output in tokens, and the share of prompts that was not cached.';
+COMMENT ON COLUMN aurora.devices.reported_at IS 'When it was last reported, by the lead''s clock.';
+
+CREATE VIEW aurora.gpu_status WITH (security_invoker = true) AS
+    SELECT s.node, s.device, g.name, s.state, s.live, g.slots, s.running, s.waiting,
+           CASE WHEN g.memory_total > 0 THEN round(100.0 * g.memory_used / g.memory_total, 1) END AS memory_percent, g.utilisation,
+           now() - g.reported_at AS report_age, g.problem
+    FROM aurora.gpu_device_states() s JOIN aurora.gpu_device g ON g.node = s.node AND g.device = s.device
+    ORDER BY s.node, s.device;
+COMMENT ON VIEW aurora.gpu_status IS 'How each device is: what runs on it and what waits for it.';
+COMMENT ON COLUMN aurora.gpu_status.node IS 'The node.';
+COMMENT ON COLUMN aurora.gpu_status.device IS 'Number of the device in the node.';
+COMMENT ON COLUMN aurora.gpu_status.name IS 'Its model.';
+COMMENT ON COLUMN aurora.gpu_status.state IS 'How it is; see aurora.devices.';
+COMMENT ON COLUMN aurora.gpu_status.live IS 'Does it take work.';
+COMMENT ON COLUMN aurora.gpu_status.slots IS 'How many jobs run at once.';
+COMMENT ON COLUMN aurora.gpu_status.running IS 'How many do.';
+COMMENT ON COLUMN aurora.gpu_status.waiting IS 'Jobs that wait for a model that it has; other devices may have it, too.';
+COMMENT ON COLUMN aurora.gpu_status.memory_percent IS 'Per cent of its memory in use.';
+COMMENT ON COLUMN aurora.gpu_status.utilisation IS 'Per cent of the time that it was busy.';
+COMMENT ON COLUMN aurora.gpu_status.report_age IS 'How old its last report is.';
+COMMENT ON COLUMN aurora.gpu_status.problem IS 'What is wrong with it.';
+
+-- ---- why, and when ----
+
+CREATE FUNCTION aurora.gpu_verdict_labels() RETURNS text[]
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_gpu_verdict_labels';
+COMMENT ON FUNCTION aurora.gpu_verdict_labels() IS 'How a job may fare when a device chooses, as the library says it.';
+
+CREATE FUNCTION aurora.explain_claim(device int, node text DEFAULT NULL, OUT job_id bigint, OUT model text, OUT class text, OUT age_ms double precision,
+                                     OUT load_ms double precision, OUT prompt_ms double precision, OUT decode_ms double precision,
+                                     OUT unload_ms double precision, OUT score double precision, OUT chosen boolean, OUT reason text,
+                                     OUT left_to text, OUT done_there_ms double precision) RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 50 AS 'MODULE_PATHNAME', 'aurora_explain_claim';
+COMMENT ON FUNCTION aurora.explain_claim(int, text) IS
+    'What take_generations() would decide for the device now: a row for each candidate with what the job would take there, in milliseconds, its score, whether it is chosen, and why not; left_to: the device that has it done sooner, in done_there_ms. unload_ms: to load again what must be unloaded although others wait for it. node: for operators; else it is the caller''s own. Errors: 22023 unknown device or node, 42501.';
+
+CREATE FUNCTION aurora.gpu_forecasts(OUT job_id bigint, OUT class_position bigint, OUT starts_in double precision, OUT ends_in double precision,
+                                     OUT device text) RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 200 AS 'MODULE_PATHNAME', 'aurora_gpu_forecasts';
+COMMENT ON FUNCTION aurora.gpu_forecasts() IS
+    'When each of the first 200 waiting jobs of each class starts and ends, in seconds, if no other came, by the decisions that devices would make; nulls when no live device takes it.';
+
+CREATE FUNCTION aurora.gpu_queue_rows(OUT job_id bigint, OUT model text, OUT class aurora.job_class, OUT submitted_at timestamptz, OUT "position" bigint, OUT starts_in double precision, OUT ends_in double precision,
+                                      OUT device text, OUT problem text) RETURNS SETOF record
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT w.job_id, w.kind, w.class, w.submitted_at, w.position, w.starts_in, w.ends_in, w.device, w.problem FROM (
+        SELECT f.job_id, j.kind, j.class, j.submitted_at, row_number() OVER (ORDER BY f.starts_in NULLS LAST, j.class, f.class_position) AS position, f.starts_in, f.ends_in,
+               f.device, CASE WHEN f.device IS NULL THEN 'no live device has the model and room for it' END AS problem, j.company_id, j.submitted_by
+        FROM aurora.gpu_forecasts() f JOIN aurora.job j ON j.job_id = f.job_id
+        UNION ALL (
+            SELECT j.job_id, j.kind, j.class, j.submitted_at, NULL, NULL, NULL, NULL, 'no device has the model', j.company_id, j.submitted_by
+            FROM aurora.job_queue q JOIN aurora.job j ON j.queue_id = q.queue_id AND j.state = 'waiting'
+            WHERE q.name = 'gpu' AND q.company_id IS NULL AND NOT EXISTS (SELECT FROM aurora.gpu_model m WHERE m.model = j.kind)
+            LIMIT 200)) w
+    WHERE aurora.is_operator() OR aurora.may_see(w.company_id, w.submitted_by)
+$$;
+COMMENT ON FUNCTION aurora.gpu_queue_rows() IS 'The waiting jobs that the caller may see, operators all, with when they run.';
+
+CREATE VIEW aurora.gpu_queue WITH (security_invoker = true) AS
+    SELECT r.job_id, r.model, r.class, r.submitted_at, r.position, make_interval(secs => r.starts_in) AS starts_in,
+           make_interval(secs => r.ends_in) AS eta, r.device, r.problem
+    FROM aurora.gpu_queue_rows() r
+    ORDER BY r.position NULLS LAST, r.job_id;
+COMMENT ON VIEW aurora.gpu_queue IS
+    'The first 200 waiting requests of each class, those that the caller may see and for operators all, in the order in which they are expected to start.';
+COMMENT ON COLUMN aurora.gpu_queue.job_id IS 'The job.';
+COMMENT ON COLUMN aurora.gpu_queue.model IS 'The model that is asked.';
+COMMENT ON COLUMN aurora.gpu_queue.class IS 'How pressing it is.';
+COMMENT ON COLUMN aurora.gpu_queue.submitted_at IS 'When it was submitted.';
+COMMENT ON COLUMN aurora.gpu_queue.position IS 'Place among all that wait, in order of their expected start: 1 is next.';
+COMMENT ON COLUMN aurora.gpu_queue.starts_in IS 'When it starts, if no other came.';
+COMMENT ON COLUMN aurora.gpu_queue.eta IS 'When it is done, if no other came.';
+COMMENT ON COLUMN aurora.gpu_queue.device IS 'Where it is expected to run, as node/device.';
+COMMENT ON COLUMN aurora.gpu_queue.problem IS 'Why nothing can be said.';
+
+-- Who may what in the GPU mesh.
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['gpu_device', 'gpu_model', 'gpu_speed'] LOOP
+        EXECUTE format('ALTER TABLE aurora.%I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format('CREATE POLICY %I ON aurora.%I USING (true)', name || '_everyone', name);
+        EXECUTE format('COMMENT ON POLICY %I ON aurora.%I IS %L', name || '_everyone', name,
+                       'The mesh belongs to no company: who may read the table sees all of it.');
+        EXECUTE format('GRANT SELECT ON aurora.%I TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node,
+                        aurora_monitor, aurora_gateway', name);
+    END LOOP;
+    FOREACH name IN ARRAY ARRAY['generation', 'generation_output'] LOOP
+        EXECUTE format('ALTER TABLE aurora.%I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format('CREATE POLICY %I ON aurora.%I USING (EXISTS (SELECT FROM aurora.job j WHERE j.job_id = %I.job_id)
+                        OR EXISTS (SELECT FROM aurora.job_archive a WHERE a.job_id = %I.job_id))', name || '_of_job', name, name, name);
+        EXECUTE format('COMMENT ON POLICY %I ON aurora.%I IS %L', name || '_of_job', name, 'Who may see the job sees what belongs to it.');
+        EXECUTE format('GRANT SELECT ON aurora.%I TO aurora_admin', name);
+    END LOOP;
+END
+$$;
+
+REVOKE ALL ON ALL ROUTINES IN SCHEMA aurora FROM PUBLIC;
+GRANT SELECT ON aurora.devices, aurora.gpu_status, aurora.gpu_queue
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.gpu_device_states, aurora.gpu_queue_rows, aurora.gpu_verdict_labels
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.generate, aurora.embed TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.job_output TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.report_devices, aurora.take_generations, aurora.append_outputs, aurora.restart_output, aurora.finish_generation
+    TO aurora_admin, aurora_operator, aurora_node;
+GRANT EXECUTE ON FUNCTION aurora.expire_generations, aurora.rotate_generation_output TO aurora_admin, aurora_operator;
+GRANT EXECUTE ON FUNCTION aurora.explain_claim TO aurora_admin, aurora_operator, aurora_node;

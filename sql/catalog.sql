@@ -8,7 +8,7 @@ CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS aurora;
 
 BEGIN;
-SELECT plan(70);
+SELECT plan(78);
 
 CREATE TEMPORARY VIEW member AS
     SELECT d.classid, d.objid
@@ -139,6 +139,15 @@ SELECT is_empty($$ SELECT r.oid::regclass FROM relation r, aclexplode(r.relacl) 
                    WHERE r.relname LIKE 'job%' AND r.relkind IN ('r', 'p') AND a.grantee <> r.relowner
                      AND r.relname NOT IN ('job', 'job_archive', 'job_queue', 'job_refused_result', 'job_minute') $$,
                 'of the tables of jobs nobody reads those that only functions need, nor parts of the archive past its policy');
+SELECT is_empty($$ SELECT p.oid::regprocedure, a.grantee::regrole FROM routine p, aclexplode(p.proacl) a
+                   WHERE a.grantee <> p.proowner
+                     AND p.proname IN ('gpu_node', 'put_gpu_models', 'put_gpu_device', 'make_gpu_queue', 'submit_generation', 'partial_output', 'partial_text',
+                                       'rest_of_text', 'learn_speed', 'output_end', 'gpu_forecasts') $$,
+                'nor what those of the GPU mesh do');
+SELECT is_empty($$ SELECT r.oid::regclass, a.grantee::regrole FROM relation r, aclexplode(r.relacl) a
+                   WHERE r.relname LIKE 'generation%' AND r.relkind IN ('r', 'p') AND a.grantee <> r.relowner
+                     AND NOT (r.relname IN ('generation', 'generation_output') AND a.grantee::regrole::text = 'aurora_admin') $$,
+                'nobody but administrators reads text past job_output(), nor they parts of it past its policy');
 SELECT is((SELECT string_agg(a.grantee::regrole::text, ' ') FROM routine p, aclexplode(p.proacl) a WHERE p.proname = 'report_heartbeat' AND a.grantee <> p.proowner),
           'aurora_node', 'only nodes are granted to report heartbeats');
 SELECT is((SELECT string_agg(rolname, ' ' ORDER BY rolname COLLATE "C") FROM pg_roles
@@ -172,7 +181,7 @@ SELECT is_empty($$ SELECT r.oid::regclass FROM relation r
                      AND r.relname NOT IN ('lead_epoch', 'lead_heartbeat', 'node', 'node_status', 'node_state', 'node_transition', 'node_capability',
                                            'node_probe', 'node_service', 'node_service_status', 'service_hour', 'recovery', 'api', 'api_status',
                                            'secret_rotation', 'secret_audit_chain', 'secret_cache_status')
-                     AND r.relname NOT IN ('job_archive_ring', 'job_minute')
+                     AND r.relname NOT IN ('job_archive_ring', 'job_minute', 'gpu_device', 'gpu_model', 'gpu_speed', 'generation_output_ring')
                      AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = r.oid AND a.attname = 'company_id') $$,
                 'every table of a tenant carries the company; the mesh and what is counted of queues belong to none, and a cell has its owner''s number over all companies');
 SELECT is((SELECT string_agg(r.relname, ' ' ORDER BY r.relname COLLATE "C") FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attname = 'company_id'
@@ -255,6 +264,15 @@ SELECT is(pg_temp.columns_of('aurora.job_archive_ring'), 'slot filled_from', 'co
 SELECT matches(pg_temp.columns_of('aurora.topic'), '^topic_id company_id name last_seq first_seq timeline system_identifier ', 'columns of topic are where C reads them');
 SELECT matches(pg_temp.columns_of('aurora.topic_epoch'), '^topic_id from_seq company_id epoch epoch_no timeline system_identifier ', 'columns of topic_epoch are where C reads them');
 SELECT is(pg_temp.columns_of('aurora.event_note'), 'note_id company_id topic payload noted_at', 'columns of event_note are where C writes them');
+SELECT matches(pg_temp.columns_of('aurora.gpu_device'), '^node device kind state draining slots busy memory_total memory_free memory_used reported_at uuid name ',
+               'columns of gpu_device are where C reads them');
+SELECT matches(pg_temp.columns_of('aurora.gpu_model'), '^node device model resident size ', 'columns of gpu_model are where C reads them');
+SELECT matches(pg_temp.columns_of('aurora.gpu_speed'), '^node device model jobs loads load_ms prompt_rate decode_rate mean_output uncached ',
+               'columns of gpu_speed are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.generation'), 'job_id company_id embeds prompt_tokens max_tokens deadline', 'columns of generation are where C reads them');
+SELECT is((SELECT string_agg(DISTINCT pg_temp.columns_of(r.oid), '; ') FROM relation r WHERE r.relname ~ '^generation_output(_[0-2])?$'),
+          'job_id company_id token_no began_at slot text', 'columns of generation_output and of all its parts are where C writes them');
+SELECT is(pg_temp.columns_of('aurora.generation_output_ring'), 'slot filled_from', 'columns of generation_output_ring are where C reads them');
 SELECT is(pg_temp.columns_of('aurora.lead_epoch'), 'epoch_no timeline id lead began_at system_identifier', 'columns of lead_epoch are where C reads them');
 
 SELECT * FROM finish();

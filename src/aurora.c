@@ -5,6 +5,7 @@
 
 #include "events/events.h"
 #include "fmgr.h"
+#include "gpu/gpu.h"
 #include "jobs/jobs.h"
 #include "miscadmin.h"
 #include "priority/priority.h"
@@ -29,6 +30,7 @@ static void (*const part_init[])(void) = {
 	aurora_secrets_init,
 	aurora_priority_init,
 	aurora_jobs_init,
+	aurora_gpu_init,
 	/* These two come last: they take what the others have asked for. */
 	aurora_memory_init,
 	aurora_utility_init,

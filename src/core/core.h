@@ -133,7 +133,7 @@ extern Oid aurora_enum_oid(const char *type_name, const char *label);
  * caller checks who may see what. Keys name the table's columns. A row's values stay valid until
  * the next row is read or the scan is closed.
  */
-#define AURORA_SCAN_MAX_COLUMNS 16
+#define AURORA_SCAN_MAX_COLUMNS 24
 typedef struct AuroraScan
 {
 	Relation table;

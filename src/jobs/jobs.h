@@ -235,6 +235,33 @@ extern void aurora_lane_scan_close(AuroraLaneScan *scan);
 /* The place in the archive's ring that is being filled, as this session last looked. */
 extern int32 aurora_job_archive_slot(void);
 
+/* ---- take.c ---- */
+
+/* A call that takes jobs. Each that is claimed is given, as its row is now. */
+typedef struct AuroraTaking
+{
+	AuroraQueue *queue;
+	char *taker;
+	int64 lease_us;
+	TimestampTz now;
+	Oid running; /* the state */
+	AuroraJobTable jobs;
+	Snapshot snapshot;
+	AuroraLaneScan lanes[AURORA_JOB_CLASS_COUNT];
+	ReturnSetInfo *result;
+	void (*give)(struct AuroraTaking *taking, const Datum *job, const bool *nulls,
+				 AuroraJobClass class);
+} AuroraTaking;
+
+/*
+ * Claims the job in the lane's slot, at its position. False when another session has it or has
+ * changed it, or its concurrency key lets none run now.
+ */
+extern bool aurora_taking_claim(AuroraTaking *taking, AuroraLaneScan *lane);
+
+/* The lease that a call names, in microseconds, or the queue's. Raises 22023 out of range. */
+extern int64 aurora_lease_argument(FunctionCallInfo fcinfo, int number, const AuroraQueue *queue);
+
 /* ---- finish.c ---- */
 
 /* What a taker says of a job. */

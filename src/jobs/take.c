@@ -34,19 +34,7 @@ enum
 	TAKEN_COLUMNS
 };
 
-/* A call that takes jobs. */
-typedef struct Taking
-{
-	AuroraQueue *queue;
-	char *taker;
-	int64 lease_us;
-	TimestampTz now;
-	Oid running;
-	AuroraJobTable jobs;
-	Snapshot snapshot;
-	AuroraLaneScan lanes[AURORA_JOB_CLASS_COUNT];
-	ReturnSetInfo *result;
-} Taking;
+typedef AuroraTaking Taking;
 
 PG_FUNCTION_INFO_V1(aurora_take_jobs);
 
@@ -232,13 +220,19 @@ claim(Taking *taking, AuroraLaneScan *lane)
 		lane->first_locked = Min(lane->first_locked, lane->position);
 	if (result != TM_Ok)
 		return false;
-	return_job(taking, values, nulls, lane->class);
+	taking->give(taking, values, nulls, lane->class);
 	aurora_lane_leave(lane->queue_id, lane->class, lane->position);
 	lane->taken = Max(lane->taken, lane->position);
 	aurora_queue_due_at(lane->queue_id, taking->now + taking->lease_us);
 	counts.wait_ms = (taking->now - DatumGetTimestampTz(values[AURORA_JOB_READY_AT])) / 1000;
 	aurora_lane_count(lane->queue_id, lane->class, &counts);
 	return true;
+}
+
+bool
+aurora_taking_claim(AuroraTaking *taking, AuroraLaneScan *lane)
+{
+	return claim(taking, lane);
 }
 
 static void
@@ -260,8 +254,8 @@ claim_jobs(Taking *taking, int max_jobs)
 
 /* ---- SQL ---- */
 
-static int64
-lease_argument(FunctionCallInfo fcinfo, int number, const AuroraQueue *queue)
+int64
+aurora_lease_argument(FunctionCallInfo fcinfo, int number, const AuroraQueue *queue)
 {
 	Interval *lease;
 	int64 lease_us;
@@ -337,7 +331,7 @@ finished_argument(FunctionCallInfo fcinfo, int number, int *count)
 Datum
 aurora_take_jobs(PG_FUNCTION_ARGS)
 {
-	Taking taking = {.result = (ReturnSetInfo *) fcinfo->resultinfo};
+	Taking taking = {.result = (ReturnSetInfo *) fcinfo->resultinfo, .give = return_job};
 	int max_jobs = PG_ARGISNULL(1) ? 1 : PG_GETARG_INT32(1);
 	Snapshot snapshot = GetActiveSnapshot();
 	AuroraJobResult *results;
@@ -359,7 +353,7 @@ aurora_take_jobs(PG_FUNCTION_ARGS)
 	aurora_queue_require_taker(taking.queue, snapshot);
 	node = aurora_queue_node(snapshot, &is_drained);
 	taking.taker = taker_argument(fcinfo, 2, node);
-	taking.lease_us = lease_argument(fcinfo, 3, taking.queue);
+	taking.lease_us = aurora_lease_argument(fcinfo, 3, taking.queue);
 	results = finished_argument(fcinfo, 4, &count);
 	aurora_job_table_open(&taking.jobs, "job");
 	if (count > 0)

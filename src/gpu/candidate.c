@@ -1,0 +1,285 @@
+/*
+ * The jobs that a device chooses from: the first that wait of each class, as far as the device
+ * could start them. How far a claim looks for them is bounded; where one finds none, the next looks
+ * on from there, so that a device whose models are rarely asked for finds its jobs behind many
+ * others.
+ */
+#include "gpu/gpu.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/detoast.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#define LOOK_AT 512 /* jobs of a class that a claim looks at */
+#define PLACES 16	/* of devices, remembered by a session */
+
+/* Columns of aurora.generation, in table order. */
+enum
+{
+	GENERATION_JOB_ID,
+	GENERATION_COMPANY_ID,
+	GENERATION_EMBEDS,
+	GENERATION_PROMPT_TOKENS,
+	GENERATION_MAX_TOKENS,
+	GENERATION_DEADLINE
+};
+
+/* Where the next claim of a device looks on. */
+typedef struct Place
+{
+	Oid database;
+	int32 queue_id;
+	int device;
+	int64 position[AURORA_JOB_CLASS_COUNT]; /* PG_INT64_MIN: from the first on */
+} Place;
+
+/* A reading of one class. */
+typedef struct Reading
+{
+	AuroraGpuWorld *world;
+	Relation jobs;
+	int device;
+	int most;
+	int found;
+	int seen;
+	int64 last; /* position */
+	bool ended; /* no more wait */
+	/* Rows of aurora.generation. */
+	Relation table;
+	Relation index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+} Reading;
+
+static Place places[PLACES];
+
+static Place *
+place_of(const AuroraGpuWorld *world, int device)
+{
+	Place *place = &places[device % PLACES];
+
+	if (place->database != MyDatabaseId || place->queue_id != world->queue_id ||
+		place->device != device)
+	{
+		*place = (Place) {.database = MyDatabaseId, .queue_id = world->queue_id, .device = device};
+		for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
+			place->position[class] = PG_INT64_MIN;
+	}
+	return place;
+}
+
+/* ---- what the request is ---- */
+
+static void
+open_generations(Reading *reading, Snapshot snapshot)
+{
+	reading->table = table_open(aurora_relation_oid("generation"), AccessShareLock);
+	reading->index = index_open(aurora_relation_oid("generation_pkey"), AccessShareLock);
+	reading->scan = index_beginscan(reading->table, reading->index, snapshot, 1, 0);
+	reading->slot = table_slot_create(reading->table, NULL);
+}
+
+static void
+close_generations(Reading *reading)
+{
+	ExecDropSingleTupleTableSlot(reading->slot);
+	index_endscan(reading->scan);
+	index_close(reading->index, AccessShareLock);
+	table_close(reading->table, AccessShareLock);
+}
+
+/*
+ * A job that came by submit_job() has no such row: its payload's size says how long the prompt is.
+ */
+static void
+describe(Reading *reading, AuroraGpuJob *job, AuroraGpuCandidate *candidate, Datum payload)
+{
+	double mean = reading->world->outputs[job->model];
+	TupleTableSlot *slot = reading->slot;
+	ScanKeyData key;
+
+	job->prompt_tokens = (double) toast_raw_datum_size(payload) / 4;
+	job->output_tokens = mean;
+	candidate->deadline = DT_NOEND;
+	candidate->embeds = false;
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(job->job_id));
+	index_rescan(reading->scan, &key, 1, NULL, 0);
+	if (!index_getnext_slot(reading->scan, ForwardScanDirection, slot))
+		return;
+	slot_getallattrs(slot);
+	job->prompt_tokens = DatumGetInt32(slot->tts_values[GENERATION_PROMPT_TOKENS]);
+	if (!slot->tts_isnull[GENERATION_MAX_TOKENS])
+		job->output_tokens = Min(mean, DatumGetInt32(slot->tts_values[GENERATION_MAX_TOKENS]));
+	if (!slot->tts_isnull[GENERATION_DEADLINE])
+		candidate->deadline = DatumGetTimestampTz(slot->tts_values[GENERATION_DEADLINE]);
+	candidate->embeds = DatumGetBool(slot->tts_values[GENERATION_EMBEDS]);
+	if (candidate->embeds)
+		job->output_tokens = 0;
+}
+
+/* ---- reading ---- */
+
+static int
+find_model(const AuroraGpuWorld *world, Datum kind)
+{
+	text *value = DatumGetTextPP(kind);
+	const char *name = VARDATA_ANY(value);
+	int length = VARSIZE_ANY_EXHDR(value);
+	int first = 0;
+	int last = world->view.model_count - 1;
+
+	while (first <= last)
+	{
+		int middle = (first + last) / 2;
+		int order = strncmp(name, world->models[middle], length);
+
+		if (order == 0 && world->models[middle][length] != '\0')
+			order = -1;
+		if (order == 0)
+			return middle;
+		if (order < 0)
+			last = middle - 1;
+		else
+			first = middle + 1;
+	}
+	return -1;
+}
+
+static bool
+could_start(const Reading *reading, int model)
+{
+	const AuroraGpuView *view = &reading->world->view;
+
+	for (int device = 0; device < view->device_count; device++)
+	{
+		const AuroraGpuFit *fit = &view->fits[device * view->model_count + model];
+
+		if ((reading->device < 0 || reading->device == device) && fit->present &&
+			(view->devices[device].memory <= 0 || fit->size <= view->devices[device].memory))
+			return true;
+	}
+	return false;
+}
+
+static void
+make_room(AuroraGpuWorld *world)
+{
+	if (world->view.job_count < world->job_room)
+		return;
+	world->job_room = Max(128, 2 * world->job_room);
+	if (world->view.jobs == NULL)
+	{
+		world->view.jobs = palloc(world->job_room * sizeof(AuroraGpuJob));
+		world->candidates = palloc(world->job_room * sizeof(AuroraGpuCandidate));
+		return;
+	}
+	world->view.jobs = repalloc(world->view.jobs, world->job_room * sizeof(AuroraGpuJob));
+	world->candidates = repalloc(world->candidates, world->job_room * sizeof(AuroraGpuCandidate));
+}
+
+static void
+look_at(Reading *reading, AuroraLaneScan *lane)
+{
+	AuroraGpuWorld *world = reading->world;
+	TupleTableSlot *slot = lane->slot;
+	AuroraGpuJob *job;
+	AuroraGpuCandidate *candidate;
+	int model;
+
+	slot_getallattrs(slot);
+	if (slot->tts_isnull[AURORA_JOB_KIND])
+		return;
+	model = find_model(world, slot->tts_values[AURORA_JOB_KIND]);
+	if (model < 0)
+		return;
+	world->view.waiters[model]++;
+	if (reading->found >= reading->most || !could_start(reading, model))
+		return;
+	make_room(world);
+	job = &world->view.jobs[world->view.job_count];
+	candidate = &world->candidates[world->view.job_count++];
+	reading->found++;
+	memset(job, 0, sizeof(AuroraGpuJob));
+	memset(candidate, 0, sizeof(AuroraGpuCandidate));
+	job->job_id = DatumGetInt64(slot->tts_values[AURORA_JOB_ID]);
+	job->model = model;
+	job->class = lane->class;
+	job->age =
+		Max((world->now - DatumGetTimestampTz(slot->tts_values[AURORA_JOB_READY_AT])) / 1e6, 0);
+	candidate->position = lane->position;
+	candidate->place = slot->tts_tid;
+	candidate->class = lane->class;
+	candidate->company_id = DatumGetInt32(slot->tts_values[AURORA_JOB_COMPANY_ID]);
+	describe(reading, job, candidate, slot->tts_values[AURORA_JOB_PAYLOAD]);
+}
+
+/*
+ * Looks at jobs of a class from a position on. Returns the first that waits there.
+ */
+static int64
+look_from(Reading *reading, AuroraJobClass class, AuroraLaneRead read, int look_at_most,
+		  Snapshot snapshot)
+{
+	AuroraJobTable table = {.relation = reading->jobs};
+	AuroraLaneScan lane = {.queue_id = reading->world->queue_id, .class = class, .read = read};
+	int64 first = PG_INT64_MAX;
+
+	aurora_lane_scan_open(&lane, &table, aurora_job_class_oid(class), snapshot);
+	reading->seen = 0;
+	reading->ended = true;
+	while (aurora_lane_scan_next(&lane))
+	{
+		first = Min(first, lane.position);
+		reading->last = lane.position;
+		look_at(reading, &lane);
+		if (++reading->seen >= look_at_most || reading->found >= reading->most)
+		{
+			reading->ended = false;
+			break;
+		}
+	}
+	aurora_lane_scan_close(&lane);
+	return first;
+}
+
+/*
+ * The device found nothing among the first: it looks on where it ended the last time.
+ */
+static void
+look_on(Reading *reading, AuroraJobClass class, Place *place, Snapshot snapshot)
+{
+	AuroraLaneRead read = {.mark = Max(place->position[class], reading->last)};
+
+	(void) look_from(reading, class, read, LOOK_AT, snapshot);
+	place->position[class] = reading->found > 0 ? read.mark
+							 : reading->ended	? PG_INT64_MIN
+												: reading->last;
+}
+
+void
+aurora_gpu_world_add_jobs(AuroraGpuWorld *world, Relation jobs, int device, int most,
+						  const AuroraLaneRead *reads, Snapshot snapshot, int64 *first_waiting)
+{
+	Reading reading = {.world = world, .jobs = jobs, .device = device, .most = most};
+
+	open_generations(&reading, snapshot);
+	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
+	{
+		int64 first;
+
+		reading.found = 0;
+		first = look_from(&reading, class, reads[class], Max(LOOK_AT, most), snapshot);
+		if (first_waiting)
+			first_waiting[class] = first;
+		if (device >= 0 && reading.found == 0 && !reading.ended)
+			look_on(&reading, class, place_of(world, device), snapshot);
+	}
+	close_generations(&reading);
+}
