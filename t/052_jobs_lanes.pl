@@ -250,8 +250,8 @@ for my $kind (qw(one undone savepoint))
     my %file = (one => $acts, undone => "BEGIN;\n${acts}ROLLBACK;\n", savepoint => "BEGIN;\nSAVEPOINT s;\n${acts}ROLLBACK TO s;\n${acts}COMMIT;\n");
     PostgreSQL::Test::Utils::append_to_file("$directory/$kind.sql", $file{$kind});
 }
-$lead->safe_psql('postgres', "ALTER ROLE CURRENT_USER SET client_min_messages = error; ALTER ROLE CURRENT_USER SET lock_timeout = '50ms'");
-IPC::Run::run([ 'pgbench', '-n', '-c', 6, '-j', 2, '-t', 80, '-f', "$directory/one.sql\@4", '-f', "$directory/undone.sql\@1", '-f', "$directory/savepoint.sql\@2", $lead->connstr('postgres') ],
+$lead->safe_psql('postgres', "ALTER ROLE CURRENT_USER SET client_min_messages = error; ALTER ROLE CURRENT_USER SET lock_timeout = '20ms'");
+IPC::Run::run([ 'pgbench', '-n', '-c', 6, '-j', 2, '-t', 25, '-f', "$directory/one.sql\@4", '-f', "$directory/undone.sql\@1", '-f', "$directory/savepoint.sql\@2", $lead->connstr('postgres') ],
     '<', \'', '>', \$out, '2>', \$err);
 unlike($err, qr/ERROR|aborted/, 'six sessions do all of this at once without an error') or diag($err);
 is_sql($lead, "SELECT jobs_test.wrong_claims('a')", '', 'and then take_jobs() finds all that waits, in its order');
