@@ -220,7 +220,7 @@ ok(wait_until(sub { worker_log($worker) =~ /state=down.*401/ }), 'a server refus
 ends_well($worker, 'its worker');
 $lead->safe_psql('postgres', q{SELECT aurora.put_secret('llm', 'key', 'open-sesame')});
 $worker = start_worker($lead, 'alpha', 'backend local' => backend($locked, api_key_secret => 'llm/key'));
-device_is('ready', 'a server takes the key that the database has');
+comes($lead, q{SELECT models @> ARRAY['test'] FROM aurora.devices WHERE state = 'ready'}, 'a server takes the key that the database has');
 $job = generate($lead, 'test', 'Secret');
 text_comes($lead, $quick, $job, 'Secret', 64, 'with a key from the database');
 unlike(worker_log($worker), qr/sesame/, 'the key is not in the log');
@@ -234,7 +234,7 @@ $worker = start_worker($lead, 'alpha',
     'backend worse' => { command => 'sh -c "exit 1"', models => 'breaks' },
     'backend none' => { command => '/nowhere/at/all', models => 'missing' },
     'backend long' => { command => 'sleep 1000', models => 'sleeps' });
-device_is('ready', 'commands are ready');
+comes($lead, q{SELECT models @> ARRAY['echo', 'refuses', 'breaks', 'missing', 'sleeps'] FROM aurora.devices WHERE state = 'ready'}, 'commands are ready');
 $job = generate($lead, 'echo', "it''s\nme; exit");
 job_is($lead, $job, 'done', 'a command is done');
 is(text_of($lead, $job), "echo says: it's\necho says: me; exit", '... and says what it was told');

@@ -67,7 +67,8 @@ read_plain(const char *value, double *number)
 	char *end;
 
 	*number = strtod(value, &end);
-	return end != value && *end == '\0' && *number == (double) (int64_t) *number;
+	return end != value && *end == '\0' && *number > -1e15 && *number < 1e15 &&
+		   *number == (double) (int64_t) *number;
 }
 
 static char *

@@ -153,8 +153,8 @@ end_once(Worker *worker)
 		is_known &= backend->state != BACKEND_UNKNOWN;
 	for (int i = 0; i < DEVICES; i++)
 		wants |= worker->wants[i] && is_usable(worker, i) && room_of(worker, i) > 0;
-	if (worker->is_once && is_known && !wants && worker->has_reported && !worker->is_claiming &&
-		worker->job_count == 0)
+	if (worker->is_once && is_known && !wants && worker->has_reported && !worker->is_changed &&
+		!worker->is_claiming && worker->job_count == 0)
 		loop_end(&worker->loop);
 }
 
@@ -209,12 +209,12 @@ ask_for(Worker *worker, int device, int count)
 }
 
 /*
- * The database knows the devices once they have been reported.
+ * The database knows the devices as they have been reported.
  */
 static void
 claim(Worker *worker)
 {
-	if (worker->is_claiming || worker->is_draining || !worker->has_reported ||
+	if (worker->is_claiming || worker->is_draining || !worker->has_reported || worker->is_changed ||
 		!connection_is_up(worker->connection))
 		return;
 	for (int i = 1; i <= DEVICES; i++)

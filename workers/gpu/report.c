@@ -166,6 +166,21 @@ make_report(const Worker *worker, char **lasting)
 
 /* ---- reports ---- */
 
+/*
+ * Is what was reported last still so?
+ */
+static bool
+is_current(const Worker *worker)
+{
+	char *lasting;
+	bool is_same;
+
+	free(make_report(worker, &lasting));
+	is_same = worker->reported && strcmp(worker->reported, lasting) == 0;
+	free(lasting);
+	return is_same;
+}
+
 static void
 reported(void *context, const PGresult *result)
 {
@@ -179,12 +194,15 @@ reported(void *context, const PGresult *result)
 		worker_log_error("the devices could not be reported", result, 0);
 		return;
 	}
-	if (worker->has_reported)
+	if (!worker->has_reported)
+		log_event(LOG_INFO, "devices reported", NUMBER("devices", worker->inventory.count),
+				  TEXT("source", worker->inventory.source));
+	else if (!worker->is_changed)
 		return;
 	worker->has_reported = true;
-	log_event(LOG_INFO, "devices reported", NUMBER("devices", worker->inventory.count),
-			  TEXT("source", worker->inventory.source));
-	claim_wake(worker, -1);
+	report_wake(worker);
+	if (!worker->is_changed)
+		claim_wake(worker, -1);
 }
 
 static void
@@ -195,7 +213,8 @@ report(void *context)
 	char *lasting;
 	char *devices;
 
-	loop_set(&worker->loop, &worker->report, clock_ms() + worker->config->report_interval);
+	loop_set(&worker->loop, &worker->report,
+			 clock_ms() + (worker->is_reporting ? SOON : worker->config->report_interval));
 	if (!worker->has_inventory || worker->is_reporting || !connection_is_up(worker->connection))
 		return;
 	devices = make_report(worker, &lasting);
@@ -213,16 +232,11 @@ report(void *context)
 void
 report_wake(Worker *worker)
 {
-	char *lasting;
-	char *devices;
-
 	if (!worker->has_inventory)
 		return;
-	devices = make_report(worker, &lasting);
-	free(devices);
-	if (worker->reported == NULL || strcmp(worker->reported, lasting) != 0)
+	worker->is_changed = !is_current(worker);
+	if (worker->is_changed)
 		loop_set_by(&worker->loop, &worker->report, clock_ms() + SOON);
-	free(lasting);
 }
 
 void

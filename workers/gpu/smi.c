@@ -12,6 +12,7 @@
 
 #define LIMIT 10000 /* ms: on a sick driver it hangs */
 #define MIB (1024.0 * 1024.0)
+#define LARGEST 1e9 /* of what it tells, in its units */
 
 typedef enum SmiField
 {
@@ -43,12 +44,15 @@ read_number(const char *text, double *number)
 	return end != text && *end == '\0';
 }
 
+/*
+ * A number within reason, in the units wanted.
+ */
 static double
 number_or_unknown(const char *text, double scale)
 {
 	double number;
 
-	return read_number(text, &number) ? number * scale : UNKNOWN;
+	return read_number(text, &number) && number >= 0 && number < LARGEST ? number * scale : UNKNOWN;
 }
 
 /*
@@ -82,8 +86,8 @@ take_line(char *line, const char *meminfo, Device *device)
 	char *fields[SMI_FIELDS];
 	double index;
 
-	if (!split(line, fields) || !read_number(fields[SMI_INDEX], &index) || index < 0 ||
-		index >= DEVICES)
+	if (!split(line, fields) || !read_number(fields[SMI_INDEX], &index) ||
+		!(index >= 0 && index < DEVICES))
 		return false;
 	device_init(device, (int) index, "cuda");
 	take_text(device->uuid, sizeof(device->uuid), fields[SMI_UUID]);

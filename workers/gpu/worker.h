@@ -53,7 +53,7 @@ typedef struct Worker
 	char *reported; /* what changes seldom, as it was reported last */
 	bool is_reporting;
 	bool has_reported;
-	const char *report_problem;
+	bool is_changed; /* since: what would be taken now is chosen by what no longer holds */
 
 	bool is_once; /* ends when there is nothing to do */
 	bool is_draining;
