@@ -43,6 +43,7 @@ SQL
     $filler->safe_psql('postgres', mesh_sql());
     $filler->safe_psql('postgres', secrets_sql());
     $filler->safe_psql('postgres', events_sql());
+    $filler->safe_psql('postgres', gpu_sql());
     settle($filler);
     # A change of settings that is half applied is carried on where it is restored.
     $filler->safe_psql('postgres', "SELECT aurora.set_company('company 2', big_threshold => 777)");
@@ -108,6 +109,18 @@ SELECT aurora.publish('chat', '{"text": "ü"}', 'a', company => 'company 1'), au
        aurora.publish('mesh/news', '1');
 SELECT aurora.subscribe('mailer', 'chat', 1, 'company 1'), aurora.set_topic('chat', '90 days', 1000, 'company 1');
 INSERT INTO aurora.event_note (company_id, topic, payload, noted_at) VALUES (1, 'items/owner 1', '{"changed": [1]}', now());
+SQL
+}
+
+# A row in every table of the GPU mesh.
+sub gpu_sql
+{
+    return <<'SQL';
+SELECT aurora.report_devices('[{"index": 0, "kind": "cuda", "name": "ü", "models": [{"name": "m", "resident": true, "size": 5}]}]', 'two'),
+       aurora.learn_speed('two', 0, 'm', '{"usage": {"completion_tokens": 9}, "timings": {"decode_ms": 90}}'), aurora.rotate_generation_output();
+SELECT aurora.generate('m', 'ü', company => 'company 1', timeout => '30 days');
+INSERT INTO aurora.generation_output (job_id, company_id, token_no, began_at, slot, text)
+    SELECT job_id, company_id, 3, 0, slot, 'ü' FROM aurora.generation, generate_series(0, 2) slot;
 SQL
 }
 
