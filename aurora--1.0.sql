@@ -6532,6 +6532,10 @@ BEGIN
         reasons := reasons_of_dependents;
         state_of_these := 'cancelled';
     END LOOP;
+    -- The next one with its key may have been held for it.
+    IF target.state = 'waiting' AND target.concurrency_key IS NOT NULL THEN
+        PERFORM aurora.leave_concurrency(ARRAY[target.queue_id], ARRAY[target.company_id], ARRAY[target.concurrency_key], 0);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION aurora.end_job(aurora.job, aurora.job_state, text) IS 'Moves a live job to the archive as cancelled or discarded, and cancels what was to run after it.';
@@ -6684,6 +6688,17 @@ $$;
 COMMENT ON FUNCTION aurora.enter_concurrency(bigint, int, int, text) IS
     'May a job with that key be taken: true, and it is counted; false, and it is held until another ends; null when another session is deciding about the key.';
 
+CREATE FUNCTION aurora.lock_concurrency(queue_id int, company_id int, concurrency_key text) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+BEGIN
+    PERFORM FROM aurora.job_concurrency c
+        WHERE c.queue_id = lock_concurrency.queue_id AND c.company_id = lock_concurrency.company_id AND c.concurrency_key = lock_concurrency.concurrency_key
+        FOR NO KEY UPDATE SKIP LOCKED;
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION aurora.lock_concurrency(int, int, text) IS 'Locks the count of a concurrency key; false, at once, when another session has it.';
+
 CREATE FUNCTION aurora.leave_concurrency(queue_ids int[], company_ids int[], concurrency_keys text[], ended int DEFAULT 1) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
@@ -6697,6 +6712,11 @@ BEGIN
         UPDATE aurora.job_concurrency c SET running = greatest(c.running - left_key.n * ended, 0)
             WHERE c.queue_id = left_key.queue_id AND c.company_id = left_key.company_id AND c.concurrency_key = left_key.concurrency_key
             RETURNING c.at_once - c.running INTO room;
+        IF NOT FOUND AND ended > 0 THEN
+            RAISE serialization_failure USING
+                MESSAGE = format('a job with the concurrency key "%s" was taken after this transaction began', left_key.concurrency_key),
+                HINT = 'Its snapshot is too old to see the key. Try again in a new transaction.';
+        END IF;
         FOR held IN SELECT j.* FROM aurora.job j
                     WHERE j.queue_id = left_key.queue_id AND j.company_id = left_key.company_id
                       AND j.concurrency_key = left_key.concurrency_key AND j.state = 'held'
@@ -6824,6 +6844,8 @@ BEGIN
     FOR due IN SELECT j.* FROM aurora.job j
                WHERE j.queue_id = settle_queue.queue_id AND j.state = 'running' AND j.lease_until <= clock_timestamp()
                ORDER BY j.company_id, j.concurrency_key, j.job_id LIMIT max_jobs FOR UPDATE SKIP LOCKED LOOP
+        -- Whoever settles may be a taker, which does not wait for one who has the key.
+        CONTINUE WHEN due.concurrency_key IS NOT NULL AND NOT aurora.lock_concurrency(due.queue_id, due.company_id, due.concurrency_key);
         PERFORM aurora.end_attempt(due, 'lapsed', format('the lease of %s ran out', due.taker), interval '0', false);
     END LOOP;
     RETURN coalesce(least(

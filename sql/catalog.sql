@@ -131,7 +131,7 @@ SELECT is_empty($$ SELECT p.oid::regprocedure, a.grantee::regrole FROM routine p
                 'no role is granted what writes the registry for its functions');
 SELECT is_empty($$ SELECT p.oid::regprocedure, a.grantee::regrole FROM routine p, aclexplode(p.proacl) a
                    WHERE a.grantee <> p.proowner
-                     AND p.proname IN ('store_job', 'lock_blockers', 'require_ended_blockers', 'release_dependents', 'make_concurrency', 'enter_concurrency', 'leave_concurrency',
+                     AND p.proname IN ('store_job', 'lock_blockers', 'require_ended_blockers', 'release_dependents', 'make_concurrency', 'enter_concurrency', 'lock_concurrency', 'leave_concurrency', 'keep_jobs_from_company',
                                        'end_job', 'end_attempt', 'refuse_result', 'archive_slot', 'job_to_change', 'ended_job_state', 'queue_to_manage', 'make_default_queue',
                                        'require_taker', 'ring_queue', 'queue_due', 'next_job_position', 'job_arrives', 'count_job', 'add_job_counts') $$,
                 'nor what the functions of jobs ask one another and the library');

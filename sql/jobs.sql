@@ -14,7 +14,11 @@ SET intervalstyle = 'postgres';
 CREATE EXTENSION pgtap;
 CREATE EXTENSION aurora;
 
-SELECT plan(269);
+<<<<<<< HEAD
+SELECT plan(273);
+=======
+SELECT plan(271);
+>>>>>>> main
 
 -- What an expression gives, or "SQLSTATE message" of the error that it raises.
 CREATE FUNCTION result_of(expression text) RETURNS text LANGUAGE plpgsql AS $$
@@ -374,6 +378,12 @@ SELECT done('t4'), done('t5') \gset ignored_
 SELECT is(take('keys', 9), 't6', 'and all get their turn');
 SELECT done('t6') \gset ignored_
 SELECT is_empty('SELECT FROM aurora.job_concurrency WHERE running <> 0', 'none is counted that does not run');
+-- A job that was let go may be cancelled before it is taken.
+SELECT submit_many('keys', 'y', 3, company => 'Acme', concurrency_key => 'key') \gset ignored_
+SELECT is(take('keys', 9), 'y1', 'of three with a key the first runs');
+SELECT done('y1'), cancel('y2') \gset ignored_
+SELECT is(take('keys', 9), 'y3', 'when the next is cancelled before it is taken, the one after it does');
+SELECT done('y3') \gset ignored_
 -- A dead job holds no key.
 SELECT submit_many('keys', 'x', 2, company => 'Acme', concurrency_key => 'key') \gset ignored_
 SELECT take('keys', 2) \gset ignored_
@@ -602,6 +612,17 @@ SELECT is(done('v1'), true, 'an end');
 ROLLBACK;
 SELECT is(state('v1'), 'running', 'that is rolled back was none either');
 SELECT done('v1') \gset ignored_
+SELECT submit('undone', 'locked', 'company => ''Acme'', concurrency_key => ''k''') \gset ignored_
+BEGIN;
+SAVEPOINT a;
+SELECT count(*) FROM (SELECT FROM aurora.job WHERE job_id = id('locked') FOR NO KEY UPDATE) l \gset ignored_
+RELEASE a;
+SAVEPOINT b;
+SELECT is(take('undone'), 'locked', 'a job can be claimed that the transaction has locked before, after a savepoint');
+RELEASE b;
+COMMIT;
+SELECT done('locked') \gset ignored_
+SELECT is_empty('SELECT FROM aurora.job_concurrency WHERE running <> 0', 'and its key is free when it is done');
 SELECT submit_many('undone', 'w', 3, company => 'Acme') \gset ignored_
 BEGIN;
 SELECT is(take('undone'), 'w1', 'in a transaction');

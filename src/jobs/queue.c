@@ -189,14 +189,17 @@ aurora_queue_get(int32 queue_id, Snapshot snapshot)
 }
 
 /*
- * What those hear who LISTEN on aurora_queue.
+ * What those hear who LISTEN on aurora_queue: of a company's own queue its number only, since they
+ * may be of another company.
  */
 static char *
 name_to_carry(int64 queue_id)
 {
 	AuroraQueue *queue = aurora_queue_get((int32) queue_id, GetActiveSnapshot());
 
-	return queue ? queue->name : NULL;
+	if (queue == NULL)
+		return NULL;
+	return queue->company_id == 0 ? queue->name : psprintf("%d", queue->queue_id);
 }
 
 void

@@ -15,6 +15,8 @@ BEGIN
     FOR due IN SELECT j.* FROM aurora.job j
                WHERE j.queue_id = settle_queue.queue_id AND j.state = 'running' AND j.lease_until <= clock_timestamp()
                ORDER BY j.company_id, j.concurrency_key, j.job_id LIMIT max_jobs FOR UPDATE SKIP LOCKED LOOP
+        -- Whoever settles may be a taker, which does not wait for one who has the key.
+        CONTINUE WHEN due.concurrency_key IS NOT NULL AND NOT aurora.lock_concurrency(due.queue_id, due.company_id, due.concurrency_key);
         PERFORM aurora.end_attempt(due, 'lapsed', format('the lease of %s ran out', due.taker), interval '0', false);
     END LOOP;
     RETURN coalesce(least(

@@ -6,6 +6,7 @@
 #include "jobs/jobs.h"
 
 #include "access/genam.h"
+#include "access/multixact.h"
 #include "access/htup_details.h"
 #include "access/nbtree.h"
 #include "access/relscan.h"
@@ -106,17 +107,27 @@ aurora_job_lock(AuroraJobTable *table, TupleTableSlot *seen, Snapshot snapshot)
 }
 
 /*
- * Has this transaction locked the row before, and nobody else?
+ * Has this transaction locked the row before: itself, or several of its subtransactions together?
  */
 static bool
 is_locked_here(TupleTableSlot *seen)
 {
 	bool should_free;
 	HeapTupleHeader header = ExecFetchSlotHeapTuple(seen, false, &should_free)->t_data;
+	TransactionId locker = HeapTupleHeaderGetRawXmax(header);
+	MultiXactMember *members;
+	bool found = false;
+	int count;
 
-	return !(header->t_infomask & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) &&
-		   HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
-		   TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetRawXmax(header));
+	if (header->t_infomask & HEAP_XMAX_INVALID || !HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask))
+		return false;
+	if (!(header->t_infomask & HEAP_XMAX_IS_MULTI))
+		return TransactionIdIsCurrentTransactionId(locker);
+	count = GetMultiXactIdMembers(locker, &members, false, true);
+	for (int i = 0; i < count; i++)
+		found |= members[i].status >= MultiXactStatusForNoKeyUpdate &&
+				 TransactionIdIsCurrentTransactionId(members[i].xid);
+	return found;
 }
 
 /*

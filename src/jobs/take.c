@@ -214,6 +214,8 @@ claim(Taking *taking, AuroraLaneScan *lane)
 		return false;
 	fill_claim(taking, lane, values, nulls);
 	result = aurora_job_replace(&taking->jobs, lane->slot, values, nulls);
+	if (result != TM_Ok && !lane->slot->tts_isnull[AURORA_JOB_CONCURRENCY_KEY])
+		elog(ERROR, "a job that was locked could not be claimed: %d", (int) result);
 	if (result == TM_BeingModified || result == TM_Updated)
 		lane->first_locked = Min(lane->first_locked, lane->position);
 	if (result != TM_Ok)

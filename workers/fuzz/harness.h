@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "recover/keys.h"
-#include "recover/memory.h"
+#include "common/memory.h"
 #include "recover/recover.h"
 #include "recover/store.h"
 

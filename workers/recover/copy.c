@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "recover/memory.h"
+#include "common/memory.h"
 
 /* ---- the statement ---- */
 

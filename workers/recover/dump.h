@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "recover/memory.h"
+#include "common/memory.h"
 #include "recover/sql.h"
 #include "recover/store.h"
 

@@ -6,7 +6,7 @@
 #include <jansson.h>
 #include <string.h>
 
-#include "recover/memory.h"
+#include "common/memory.h"
 #include "recover/message.h"
 #include "recover/text.h"
 

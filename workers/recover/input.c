@@ -11,7 +11,7 @@
 
 #include "recover/dump.h"
 #include "recover/export.h"
-#include "recover/memory.h"
+#include "common/memory.h"
 #include "recover/message.h"
 
 #define PIECE 65536

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "recover/memory.h"
+#include "common/memory.h"
 #include "recover/message.h"
 
 #define TEXT_SIZE 65536 /* the server takes files of less than 4096 bytes */

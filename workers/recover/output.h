@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-#include "recover/memory.h"
+#include "common/memory.h"
 
 #define NO_FILE (-1) /* for tests: all stays in the buffer */
 

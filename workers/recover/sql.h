@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-#include "recover/memory.h"
+#include "common/memory.h"
 
 typedef enum SqlEvent
 {

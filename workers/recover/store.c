@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "recover/memory.h"
+#include "common/memory.h"
 #include "recover/message.h"
 
 #define COMPANY_NUMBER_SIZE 24

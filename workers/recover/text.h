@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "recover/memory.h"
+#include "common/memory.h"
 
 /* Reads a whole text as a decimal number. */
 extern bool text_number(const char *text, int64_t *number);

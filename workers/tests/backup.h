@@ -4,7 +4,7 @@
 #ifndef TESTS_BACKUP_H
 #define TESTS_BACKUP_H
 
-#include "recover/memory.h"
+#include "common/memory.h"
 #include "recover/recover.h"
 #include "recover/store.h"
 #include "shared/fernet.h"

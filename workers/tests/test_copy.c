@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "recover/copy.h"
-#include "recover/memory.h"
+#include "common/memory.h"
 #include "recover/sql.h"
 #include "tests/tap.h"
 

@@ -1,16 +1,22 @@
 /*
  * Memory that never runs out, and buffers.
  */
-#include "recover/memory.h"
+#include "common/memory.h"
 
-#include <openssl/crypto.h>
+#include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "recover/message.h"
-
 #define FIRST_ROOM 256
+
+static _Noreturn void
+run_out(void)
+{
+	fprintf(stderr, "%s: there is no memory\n", program_invocation_short_name);
+	exit(STATUS_NO_MEMORY);
+}
 
 void *
 memory_get(size_t size)
@@ -18,7 +24,7 @@ memory_get(size_t size)
 	void *memory = calloc(1, size > 0 ? size : 1);
 
 	if (memory == NULL)
-		message_end("there is no memory");
+		run_out();
 	return memory;
 }
 
@@ -30,12 +36,12 @@ memory_extend(void *array, size_t count, size_t element_size)
 	if (count & (count - 1))
 		return array; /* between two powers there is room */
 	if (count > SIZE_MAX / 2 / element_size)
-		message_end("there is no memory");
+		run_out();
 	moved = memory_get((count > 0 ? count * 2 : 1) * element_size);
 	if (count > 0)
 	{
 		memcpy(moved, array, count * element_size);
-		OPENSSL_cleanse(array, count * element_size);
+		explicit_bzero(array, count * element_size);
 	}
 	free(array);
 	return moved;
@@ -55,6 +61,14 @@ memory_copy(const char *text)
 	return copy;
 }
 
+void
+memory_wipe(char *text)
+{
+	if (text)
+		explicit_bzero(text, strlen(text));
+	free(text);
+}
+
 static void
 make_room(Buffer *buffer, size_t more)
 {
@@ -62,7 +76,7 @@ make_room(Buffer *buffer, size_t more)
 	char *moved;
 
 	if (more > SIZE_MAX / 4 - buffer->size)
-		message_end("there is no memory");
+		run_out();
 	if (buffer->size + more < buffer->room)
 		return;
 	while (room <= buffer->size + more)
@@ -71,7 +85,7 @@ make_room(Buffer *buffer, size_t more)
 	if (buffer->bytes)
 	{
 		memcpy(moved, buffer->bytes, buffer->size);
-		OPENSSL_cleanse(buffer->bytes, buffer->room);
+		explicit_bzero(buffer->bytes, buffer->room);
 		free(buffer->bytes);
 	}
 	buffer->bytes = moved;
@@ -101,6 +115,35 @@ buffer_add_char(Buffer *buffer, char c)
 }
 
 void
+buffer_print(Buffer *buffer, const char *format, ...)
+{
+	va_list arguments;
+	int size;
+
+	va_start(arguments, format);
+	size = vsnprintf(NULL, 0, format, arguments);
+	va_end(arguments);
+	if (size < 0)
+		return;
+	make_room(buffer, (size_t) size);
+	va_start(arguments, format);
+	vsnprintf(buffer->bytes + buffer->size, (size_t) size + 1, format, arguments);
+	va_end(arguments);
+	buffer->size += (size_t) size;
+}
+
+void
+buffer_remove(Buffer *buffer, size_t size)
+{
+	if (size == 0)
+		return;
+	memmove(buffer->bytes, buffer->bytes + size, buffer->size - size);
+	explicit_bzero(buffer->bytes + buffer->size - size, size);
+	buffer->size -= size;
+	buffer->bytes[buffer->size] = '\0';
+}
+
+void
 buffer_clear(Buffer *buffer)
 {
 	buffer->size = 0;
@@ -112,7 +155,7 @@ void
 buffer_wipe(Buffer *buffer)
 {
 	if (buffer->bytes)
-		OPENSSL_cleanse(buffer->bytes, buffer->room);
+		explicit_bzero(buffer->bytes, buffer->room);
 	free(buffer->bytes);
 	memset(buffer, 0, sizeof(*buffer));
 }

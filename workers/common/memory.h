@@ -2,10 +2,13 @@
  * Memory that never runs out (the program ends instead), and a "buffer": bytes that grow. What a
  * buffer had is wiped whenever it moves or goes.
  */
-#ifndef RECOVER_MEMORY_H
-#define RECOVER_MEMORY_H
+#ifndef COMMON_MEMORY_H
+#define COMMON_MEMORY_H
 
+#include <stdarg.h>
 #include <stddef.h>
+
+#define STATUS_NO_MEMORY 2
 
 typedef struct Buffer
 {
@@ -26,9 +29,17 @@ extern void *memory_extend(void *array, size_t count, size_t element_size);
 /* A copy of a text; NULL of NULL. */
 extern char *memory_copy(const char *text);
 
+/* Wipes and frees a text. */
+extern void memory_wipe(char *text);
+
 extern void buffer_add(Buffer *buffer, const void *bytes, size_t size);
 extern void buffer_add_text(Buffer *buffer, const char *text);
 extern void buffer_add_char(Buffer *buffer, char c);
+extern void buffer_print(Buffer *buffer, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* Removes that many bytes from the front. */
+extern void buffer_remove(Buffer *buffer, size_t size);
 
 /* Empties it, and keeps its memory. */
 extern void buffer_clear(Buffer *buffer);

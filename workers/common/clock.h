@@ -1,0 +1,11 @@
+/*
+ * Time in milliseconds, from a clock that nobody sets.
+ */
+#ifndef COMMON_CLOCK_H
+#define COMMON_CLOCK_H
+
+#include <stdint.h>
+
+extern int64_t clock_ms(void);
+
+#endif
