@@ -2,7 +2,7 @@
 
 # The one list of capabilities, in the order in which one may use another. It gives the objects,
 # the order of the SQL and the regress schedule.
-CAPABILITIES = tenancy registry secrets priority jobs gpu
+CAPABILITIES = tenancy events registry secrets priority jobs gpu
 
 EXTENSION = aurora
 MODULE_big = aurora
@@ -18,7 +18,7 @@ TAP_TESTS = $(if $(wildcard t/*.pl),1)
 PG_CONFIG ?= pg_config
 PG_CPPFLAGS = -I$(srcdir)/src -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(shell $(PG_CONFIG) --includedir)
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter $(if $(WERROR),-Werror)
-SHLIB_LINK = -L$(shell $(PG_CONFIG) --libdir) -lpq -lcurl -lcrypto -lm
+SHLIB_LINK = -L$(shell $(PG_CONFIG) --libdir) -lpq -lcurl -lhiredis -lssl -lcrypto -lm
 EXTRA_CLEAN = results output_iso tmp_check log regression.diffs regression.out
 
 # Bitcode only serves the inlining of operators into compiled queries; nothing here is one.
@@ -31,7 +31,7 @@ ISOLATION_TESTDB = aurora_isolation
 
 $(OBJS): $(SOURCES_H)
 
-.PHONY: help sql check-sql format check-format programs fuzz demo test bench
+.PHONY: help sql check-sql format check-format programs fuzz demo test bench soak
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,7 @@ help:  ## list the targets
 # The SQL of each capability, in order.
 SQL_core = core
 SQL_tenancy = tenancy
+SQL_events = events cursors consumers rights
 SQL_registry = registry agents health services connectivity topology rights
 SQL_secrets = secrets keys values audit rights
 SQL_priority = priority surface settings items duties rights
@@ -80,3 +81,6 @@ test:  ## install what is missing, build, run every check and test
 
 bench:  ## run the benchmarks of bench/ and print their tables
 	@bench/run
+
+soak:  ## push SOAK_JOBS jobs through the queue while takers and PostgreSQL are killed
+	@bench/soak_jobs $(or $(SOAK_JOBS),100000)

@@ -569,6 +569,547 @@ GRANT EXECUTE ON FUNCTION aurora.set_company, aurora.add_principal, aurora.set_r
     TO aurora_admin, aurora_user, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.add_company, aurora.remove_company TO aurora_admin;
 
+-- Events: topics, what is published there, and what capabilities tell of.
+
+-- ---- tables ----
+
+CREATE SEQUENCE aurora.topic_topic_id_seq;
+COMMENT ON SEQUENCE aurora.topic_topic_id_seq IS 'Numbers the topics.';
+
+CREATE TABLE aurora.topic (
+    topic_id bigint PRIMARY KEY DEFAULT nextval('aurora.topic_topic_id_seq'),
+    company_id int REFERENCES aurora.company ON DELETE CASCADE,
+    name text COLLATE "C" NOT NULL,
+    last_seq bigint NOT NULL DEFAULT 0,
+    first_seq bigint NOT NULL DEFAULT 1,
+    timeline int,
+    system_identifier bigint,
+    epoch uuid,
+    last_at timestamptz,
+    keep_for interval,
+    keep_events bigint,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    created_by text COLLATE "C" NOT NULL,
+    CONSTRAINT topic_name_key UNIQUE NULLS NOT DISTINCT (company_id, name),
+    CONSTRAINT topic_name_check CHECK (length(name) BETWEEN 1 AND 250),
+    CONSTRAINT topic_mesh_check CHECK ((company_id IS NULL) = (name LIKE 'mesh/%')),
+    CONSTRAINT topic_seq_check CHECK (first_seq BETWEEN 1 AND last_seq + 1),
+    CONSTRAINT topic_keep_for_check CHECK (keep_for >= interval '0'),
+    CONSTRAINT topic_keep_events_check CHECK (keep_events >= 0)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, vacuum_truncate = off);
+ALTER SEQUENCE aurora.topic_topic_id_seq OWNED BY aurora.topic.topic_id;
+COMMENT ON TABLE aurora.topic IS 'The topics, each made by its first event. Who publishes holds the topic''s row until its transaction ends, so that numbers have no gaps. aurora.topics shows them.';
+COMMENT ON COLUMN aurora.topic.topic_id IS 'Number of the topic, over all companies; what notifications and Redis carry.';
+COMMENT ON COLUMN aurora.topic.company_id IS 'The company; null for a topic of the mesh, whose name begins with "mesh/".';
+COMMENT ON COLUMN aurora.topic.name IS 'Name within the company, of 1 to 250 printable characters.';
+COMMENT ON COLUMN aurora.topic.last_seq IS 'Number of the last event; 0 before the first.';
+COMMENT ON COLUMN aurora.topic.first_seq IS 'Number of the oldest event that is kept.';
+COMMENT ON COLUMN aurora.topic.timeline IS 'Timeline in which the last event was written; another one now means another lead.';
+COMMENT ON COLUMN aurora.topic.system_identifier IS 'Cluster in which the last event was written.';
+COMMENT ON COLUMN aurora.topic.epoch IS 'Epoch of the last event.';
+COMMENT ON COLUMN aurora.topic.last_at IS 'When the last event was published.';
+COMMENT ON COLUMN aurora.topic.keep_for IS 'Age at which its events are removed; 0 for never, null for aurora.event_retention.';
+COMMENT ON COLUMN aurora.topic.keep_events IS 'How many of its last events are kept; null for no such limit.';
+COMMENT ON COLUMN aurora.topic.created_at IS 'When the topic was made.';
+COMMENT ON COLUMN aurora.topic.created_by IS 'Who published its first event.';
+
+CREATE TABLE aurora.event (
+    topic_id bigint NOT NULL,
+    seq bigint NOT NULL,
+    at timestamptz NOT NULL,
+    company_id int,
+    publisher text COLLATE "C" NOT NULL,
+    client_id text COLLATE "C",
+    payload jsonb NOT NULL,
+    PRIMARY KEY (topic_id, seq)
+) WITH (autovacuum_vacuum_scale_factor = 0.05, vacuum_truncate = off);
+CREATE UNIQUE INDEX event_client ON aurora.event (topic_id, client_id) WHERE client_id IS NOT NULL;
+COMMENT ON INDEX aurora.event_client IS 'A client''s id is published once in a topic.';
+COMMENT ON TABLE aurora.event IS 'The events, read with aurora.events().';
+COMMENT ON COLUMN aurora.event.topic_id IS 'The topic; no foreign key, which would cost each event a lock, a trigger removes them with their topic.';
+COMMENT ON COLUMN aurora.event.seq IS 'Number within the topic, without gaps, in the order of commits.';
+COMMENT ON COLUMN aurora.event.at IS 'When it was published; never before the event before it.';
+COMMENT ON COLUMN aurora.event.company_id IS 'The company of the topic; null for the mesh.';
+COMMENT ON COLUMN aurora.event.publisher IS 'The principal who published it, or the role for the mesh; aurora for what capabilities tell of.';
+COMMENT ON COLUMN aurora.event.client_id IS 'The publisher''s own id of the event, by which a second try is known.';
+COMMENT ON COLUMN aurora.event.payload IS 'What happened, up to 1 MB.';
+
+CREATE TABLE aurora.topic_epoch (
+    topic_id bigint NOT NULL,
+    from_seq bigint NOT NULL,
+    company_id int,
+    epoch uuid NOT NULL,
+    epoch_no bigint NOT NULL,
+    timeline int NOT NULL,
+    system_identifier bigint NOT NULL,
+    began_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (topic_id, from_seq)
+);
+COMMENT ON TABLE aurora.topic_epoch IS 'Which lead published which events of a topic: a row when another lead than before publishes first. By this a cursor is found to have read what was lost with a lead.';
+COMMENT ON COLUMN aurora.topic_epoch.topic_id IS 'The topic.';
+COMMENT ON COLUMN aurora.topic_epoch.from_seq IS 'The first event of the epoch.';
+COMMENT ON COLUMN aurora.topic_epoch.company_id IS 'The company of the topic; null for the mesh.';
+COMMENT ON COLUMN aurora.topic_epoch.epoch IS 'Id of the epoch: that of aurora.epoch(), but a random one for the topic''s first, and when the lead had not taken up its duties yet.';
+COMMENT ON COLUMN aurora.topic_epoch.epoch_no IS 'Number of the lead''s epoch, as in aurora.lead_epoch, or the one that it was to get.';
+COMMENT ON COLUMN aurora.topic_epoch.timeline IS 'Timeline that the lead wrote.';
+COMMENT ON COLUMN aurora.topic_epoch.system_identifier IS 'Cluster of the lead.';
+COMMENT ON COLUMN aurora.topic_epoch.began_at IS 'When the first event of it was published.';
+
+CREATE SEQUENCE aurora.event_note_note_id_seq;
+COMMENT ON SEQUENCE aurora.event_note_note_id_seq IS 'Numbers the notes.';
+
+CREATE TABLE aurora.event_note (
+    note_id bigint PRIMARY KEY DEFAULT nextval('aurora.event_note_note_id_seq'),
+    company_id int,
+    topic text COLLATE "C" NOT NULL,
+    payload jsonb NOT NULL,
+    noted_at timestamptz NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500, vacuum_truncate = off);
+ALTER SEQUENCE aurora.event_note_note_id_seq OWNED BY aurora.event_note.note_id;
+COMMENT ON TABLE aurora.event_note IS 'What capabilities told of and the courier has not published yet: writers add here without waiting for one another.';
+COMMENT ON COLUMN aurora.event_note.note_id IS 'Number of the note.';
+COMMENT ON COLUMN aurora.event_note.company_id IS 'The company; null for the mesh.';
+COMMENT ON COLUMN aurora.event_note.topic IS 'Name of the topic.';
+COMMENT ON COLUMN aurora.event_note.payload IS 'The event''s payload.';
+COMMENT ON COLUMN aurora.event_note.noted_at IS 'When its transaction was about to commit.';
+
+-- ---- rights ----
+
+CREATE FUNCTION aurora.may_read_topic(company_id int, topic text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_may_read_topic';
+COMMENT ON FUNCTION aurora.may_read_topic(int, text) IS
+    'May the caller read the topic of that company (null: of the mesh): items/OWNER as far as it sees the owner, secrets who manages them, others each principal of the company. Row level security asks this.';
+
+-- ---- publishing ----
+
+CREATE FUNCTION aurora.publish(topic text, payload jsonb, client_id text DEFAULT NULL, company text DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_publish';
+COMMENT ON FUNCTION aurora.publish(text, jsonb, text, text) IS
+    'Publishes an event and returns its number in the topic, without gaps and in the order of commits: the topic is held until the transaction ends. The first event makes the topic. client_id: the caller''s own id of the event; a repeat changes nothing and returns the first number, as long as that event is kept. company: null for the caller''s own. Topics named mesh/... are the mesh''s. Errors: 42501 no right, or a topic that aurora publishes itself, 22023 a bad name or company, 54000 more than 1 MB, 22004 null, 25006 on a standby, 40001 another isolation level than READ COMMITTED and a concurrent publish.';
+
+CREATE FUNCTION aurora.begin_topic_epoch(topic_id bigint, from_seq bigint, timeline int, system_identifier bigint) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    last aurora.lead_epoch;
+    id uuid := gen_random_uuid();
+    no bigint;
+BEGIN
+    SELECT e.* INTO last FROM aurora.lead_epoch e ORDER BY e.epoch_no DESC LIMIT 1;
+    no := coalesce(last.epoch_no, 0) + 1;
+    IF last.timeline = begin_topic_epoch.timeline AND last.system_identifier = begin_topic_epoch.system_identifier THEN
+        no := last.epoch_no;
+        -- The first is the topic's own: cursors of a topic of that name that was removed do not fit this one.
+        IF EXISTS (SELECT FROM aurora.topic_epoch e WHERE e.topic_id = begin_topic_epoch.topic_id) THEN
+            id := last.id;
+        END IF;
+    END IF;
+    UPDATE aurora.topic t SET timeline = begin_topic_epoch.timeline, system_identifier = begin_topic_epoch.system_identifier, epoch = id
+        WHERE t.topic_id = begin_topic_epoch.topic_id;
+    INSERT INTO aurora.topic_epoch (topic_id, from_seq, company_id, epoch, epoch_no, timeline, system_identifier)
+        SELECT t.topic_id, begin_topic_epoch.from_seq, t.company_id, id, no, t.timeline, t.system_identifier
+        FROM aurora.topic t WHERE t.topic_id = begin_topic_epoch.topic_id;
+END
+$$;
+COMMENT ON FUNCTION aurora.begin_topic_epoch(bigint, bigint, int, bigint) IS
+    'Another lead than the last publishes first in the topic; publish() asks this. Its epoch is the lead''s; a new one for the topic''s first, and as long as the lead has not taken up its duties.';
+
+CREATE FUNCTION aurora.note_event(company_id int, topic text, detail jsonb) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_note_event';
+COMMENT ON FUNCTION aurora.note_event(int, text, jsonb) IS
+    'For capabilities: this transaction changed something, told to a reserved topic of the company (null: of the mesh) when it commits. All of one transaction and topic is one event, {"changed": [...]}, with at most 100 different changes and the number of further ones as "more".';
+
+CREATE FUNCTION aurora.publish_note(company_id int, topic text, payload jsonb) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_publish_note';
+COMMENT ON FUNCTION aurora.publish_note(int, text, jsonb) IS
+    'Publishes what a transaction told of, where no courier does it; company 0 is the mesh. Nothing when the company is gone.';
+
+CREATE FUNCTION aurora.publish_notes() RETURNS boolean
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_publish_notes';
+COMMENT ON FUNCTION aurora.publish_notes() IS
+    'Publishes what transactions told of, up to 500 notes; true when there is more. The courier does this by itself; where none runs, it is needed after REPEATABLE READ and prepared transactions only. Errors: 25006 on a standby.';
+
+-- ---- topics ----
+
+CREATE FUNCTION aurora.remove_events() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM aurora.event e WHERE e.topic_id = OLD.topic_id;
+    DELETE FROM aurora.topic_epoch e WHERE e.topic_id = OLD.topic_id;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION aurora.remove_events() IS 'Trigger: a topic goes with its events.';
+CREATE TRIGGER remove_events AFTER DELETE ON aurora.topic FOR EACH ROW EXECUTE FUNCTION aurora.remove_events();
+COMMENT ON TRIGGER remove_events ON aurora.topic IS 'Removes the topic''s events.';
+
+CREATE FUNCTION aurora.topic_to_manage(topic text, company text) RETURNS aurora.topic
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    id int;
+    result aurora.topic;
+BEGIN
+    PERFORM aurora.require_lead();
+    IF topic LIKE 'mesh/%' THEN
+        IF NOT aurora.administers_all() THEN
+            RAISE insufficient_privilege USING
+                MESSAGE = format('permission denied to change topic "%s"', topic),
+                HINT = 'Topics of the mesh are for administrators.';
+        END IF;
+    ELSE
+        id := aurora.company_for(company);
+        PERFORM aurora.require_manage(id);
+    END IF;
+    SELECT t.* INTO result FROM aurora.topic t
+        WHERE t.name = topic AND CASE WHEN id IS NULL THEN t.company_id IS NULL ELSE t.company_id = id END
+        FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE undefined_object USING
+            MESSAGE = format('there is no topic "%s"', topic),
+            HINT = 'aurora.topics shows those that there are.';
+    END IF;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION aurora.topic_to_manage(text, text) IS 'The topic, locked, for who may change it. Errors: 42501, 42704, 22023, 25006.';
+
+CREATE FUNCTION aurora.set_topic(topic text, keep_for interval DEFAULT NULL, keep_events bigint DEFAULT NULL, company text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target aurora.topic := aurora.topic_to_manage(topic, company);
+BEGIN
+    IF keep_for < interval '0' OR keep_events < 0 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'what is kept may not be negative',
+            HINT = 'keep_for => ''0'' keeps events of any age; keep_events => NULL any number.';
+    END IF;
+    UPDATE aurora.topic t SET keep_for = set_topic.keep_for, keep_events = set_topic.keep_events WHERE t.topic_id = target.topic_id;
+END
+$$;
+COMMENT ON FUNCTION aurora.set_topic(text, interval, bigint, text) IS
+    'Sets how long a topic''s events are kept (null: as aurora.event_retention says, 0: for ever) and how many at most (null: any number). For who manages the company, and administrators. Errors: 42501, 42704 no such topic, 22023 negative, 25006 on a standby.';
+
+CREATE FUNCTION aurora.remove_topic(topic text, company text DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target aurora.topic := aurora.topic_to_manage(topic, company);
+BEGIN
+    DELETE FROM aurora.topic t WHERE t.topic_id = target.topic_id;
+    RETURN target.last_seq - target.first_seq + 1;
+END
+$$;
+COMMENT ON FUNCTION aurora.remove_topic(text, text) IS
+    'Removes a topic with its events and consumers, and returns how many events it had; the next event of that name makes another topic, whose numbers begin at 1. For who manages the company, and administrators. Errors: 42501, 42704 no such topic, 25006 on a standby.';
+
+CREATE FUNCTION aurora.trim_events(max_rows int DEFAULT 5000) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    retention interval;
+    candidate record;
+    t aurora.topic;
+    cut bigint;
+    removed bigint := 0;
+BEGIN
+    PERFORM aurora.require_lead();
+    IF max_rows IS NULL OR max_rows < 1 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'at least one row must be asked for',
+            HINT = 'Leave max_rows out for the default.';
+    END IF;
+    -- Not before a function of the library was called, which defines the setting.
+    retention := current_setting('aurora.event_retention');
+    FOR candidate IN
+        SELECT c.topic_id FROM aurora.topic c LEFT JOIN aurora.event e ON e.topic_id = c.topic_id AND e.seq = c.first_seq
+        WHERE c.first_seq <= c.last_seq
+          AND (c.last_seq - c.first_seq + 1 > c.keep_events
+               OR coalesce(c.keep_for, retention) > interval '0' AND e.at < now() - coalesce(c.keep_for, retention))
+        ORDER BY c.topic_id
+    LOOP
+        -- Who publishes is not waited for, nor made to wait for long: the topic has its turn the next time.
+        SELECT l.* INTO t FROM aurora.topic l WHERE l.topic_id = candidate.topic_id FOR NO KEY UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        SELECT max(e.seq) INTO cut FROM (
+            SELECT o.seq, o.at FROM aurora.event o WHERE o.topic_id = t.topic_id AND o.seq >= t.first_seq
+            ORDER BY o.seq LIMIT max_rows - removed) e
+            WHERE e.seq <= t.last_seq - t.keep_events
+               OR coalesce(t.keep_for, retention) > interval '0' AND e.at < now() - coalesce(t.keep_for, retention);
+        CONTINUE WHEN cut IS NULL;
+        DELETE FROM aurora.event e WHERE e.topic_id = t.topic_id AND e.seq BETWEEN t.first_seq AND cut;
+        UPDATE aurora.topic u SET first_seq = cut + 1 WHERE u.topic_id = t.topic_id;
+        removed := removed + cut - t.first_seq + 1;
+        EXIT WHEN removed >= max_rows;
+    END LOOP;
+    RETURN removed;
+END
+$$;
+COMMENT ON FUNCTION aurora.trim_events(int) IS
+    'Removes events that are no longer kept, up to a number, and returns how many. The lead''s worker does this each minute. Errors: 25006 on a standby, 22023.';
+
+CREATE VIEW aurora.topics WITH (security_invoker = true) AS
+    SELECT c.name AS company, t.name AS topic, t.topic_id, t.first_seq, t.last_seq, t.last_seq - t.first_seq + 1 AS events,
+           t.epoch, t.last_at, t.keep_for, t.keep_events, t.created_at, t.created_by
+    FROM aurora.topic t LEFT JOIN aurora.company c USING (company_id);
+COMMENT ON VIEW aurora.topics IS 'The topics that the caller may read.';
+COMMENT ON COLUMN aurora.topics.company IS 'Name of the company; null for the mesh.';
+COMMENT ON COLUMN aurora.topics.topic IS 'Name of the topic.';
+COMMENT ON COLUMN aurora.topics.topic_id IS 'Its number, as notifications on channel aurora_topic and Redis carry it.';
+COMMENT ON COLUMN aurora.topics.first_seq IS 'Number of the oldest event that is kept.';
+COMMENT ON COLUMN aurora.topics.last_seq IS 'Number of the last event; 0 before the first.';
+COMMENT ON COLUMN aurora.topics.events IS 'How many events are kept.';
+COMMENT ON COLUMN aurora.topics.epoch IS 'Epoch of the last event: with last_seq a cursor at the end.';
+COMMENT ON COLUMN aurora.topics.last_at IS 'When the last event was published.';
+COMMENT ON COLUMN aurora.topics.keep_for IS 'Age at which its events are removed; 0 for never, null for aurora.event_retention.';
+COMMENT ON COLUMN aurora.topics.keep_events IS 'How many of its last events are kept; null for no such limit.';
+COMMENT ON COLUMN aurora.topics.created_at IS 'When the topic was made.';
+COMMENT ON COLUMN aurora.topics.created_by IS 'Who published its first event.';
+
+CREATE FUNCTION aurora.courier_status(OUT pid int, OUT starts bigint, OUT part text, OUT notified bigint, OUT redis text, OUT redis_channel text,
+                                      OUT redis_connects bigint, OUT redis_failures bigint, OUT redis_published bigint,
+                                      OUT redis_received bigint, OUT redis_dropped bigint, OUT redis_error text) RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_courier_status';
+COMMENT ON FUNCTION aurora.courier_status() IS
+    'How this node''s courier is. part: lead or standby. notified: rings that listeners were told of. redis: off, away, connecting or connected; counts since the process began: connections made, tries that failed or connections lost, messages published, heard and dropped while Redis was away; what went wrong last. Errors: 55000 without the preloaded library.';
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['topic_topic_id_seq', 'topic', 'event', 'topic_epoch', 'event_note_note_id_seq', 'event_note'] LOOP
+        PERFORM pg_catalog.pg_extension_config_dump('aurora.' || name, '');
+    END LOOP;
+END
+$$;
+
+-- Reading topics from a cursor, and waiting for what follows it.
+
+CREATE FUNCTION aurora.open_cursor(topic text, after_seq bigint, in_epoch uuid, company text) RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_open_cursor';
+COMMENT ON FUNCTION aurora.open_cursor(text, bigint, uuid, text) IS
+    'The number of the topic, when the caller may read it and the cursor can go on. Errors: 42501, 42704 no such topic, 22023, 22004, 55A01, 55A02, 55A03 as events() has them.';
+
+CREATE FUNCTION aurora.events(topic text, after_seq bigint DEFAULT 0, max_rows int DEFAULT 100, in_epoch uuid DEFAULT NULL,
+                              company text DEFAULT NULL)
+    RETURNS TABLE (seq bigint, epoch uuid, at timestamptz, publisher text, client_id text, payload jsonb)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    id bigint := aurora.open_cursor(events.topic, events.after_seq, events.in_epoch, events.company);
+BEGIN
+    IF max_rows IS NULL OR max_rows NOT BETWEEN 1 AND 10000 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'between 1 and 10000 events can be read at once',
+            HINT = 'Leave max_rows out for 100.';
+    END IF;
+    RETURN QUERY
+        SELECT e.seq, (SELECT p.epoch FROM aurora.topic_epoch p WHERE p.topic_id = id AND p.from_seq <= e.seq
+                       ORDER BY p.from_seq DESC LIMIT 1),
+               e.at, e.publisher, e.client_id, e.payload
+        FROM aurora.event e WHERE e.topic_id = id AND e.seq > events.after_seq ORDER BY e.seq LIMIT max_rows;
+END
+$$;
+COMMENT ON FUNCTION aurora.events(text, bigint, int, uuid, text) IS
+    'The events of a topic after a number, in their order, up to max_rows (1 to 10000), on any node. A reader keeps epoch and seq of the last one, and goes on with them as in_epoch and after_seq: then it learns when events that it has read were lost with a lead. after_seq 0 is before the oldest that is kept. Errors: 55A01 what the cursor has read was lost (the hint says where to go on), 55A02 this standby does not know the epoch yet, 55A03 what follows is no longer kept, 42704 no such topic yet, 42501 no right, 22023, 22004.';
+
+CREATE FUNCTION aurora.cursor_state(topic text, after_seq bigint, in_epoch uuid DEFAULT NULL, company text DEFAULT NULL,
+                                    OUT state text, OUT resume_after bigint) RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_cursor_state';
+COMMENT ON FUNCTION aurora.cursor_state(text, bigint, uuid, text) IS
+    'Can a cursor go on here. state: continues; lost: what it has read was lost with a lead; ahead: this standby has not come that far; trimmed: what follows is no longer kept. resume_after: the number after which it can go on. Errors: 42501, 42704 no such topic, 22023, 22004.';
+
+CREATE PROCEDURE aurora.wait_events(topic text, after_seq bigint, timeout interval DEFAULT '30 seconds', in_epoch uuid DEFAULT NULL,
+                                    company text DEFAULT NULL, INOUT last_seq bigint DEFAULT NULL)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'aurora_wait_events';
+COMMENT ON PROCEDURE aurora.wait_events(text, bigint, interval, uuid, text, bigint) IS
+    'Waits until the topic has an event after that number, up to the timeout (0 to 24 hours), and gives the number of its last event, 0 for none. Also for a topic that is not there yet, and on a standby. It holds no snapshot while it waits, so it is called by itself. A gateway may wait for any companys topics. Errors: 25001 inside a transaction or function, 55000 no preloaded library, 42501 no right, 55A01, 55A03 as events(), 22023, 22004.';
+
+-- Consumers: who has read how far, kept with the events.
+
+CREATE TABLE aurora.consumer (
+    topic_id bigint NOT NULL REFERENCES aurora.topic ON DELETE CASCADE,
+    name text COLLATE "C" NOT NULL,
+    company_id int,
+    owner text COLLATE "C" NOT NULL,
+    acked_seq bigint NOT NULL,
+    acked_at timestamptz,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (topic_id, name),
+    CONSTRAINT consumer_name_check CHECK (length(name) BETWEEN 1 AND 200),
+    CONSTRAINT consumer_acked_seq_check CHECK (acked_seq >= 0)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+COMMENT ON TABLE aurora.consumer IS 'The consumers of topics; aurora.consumers shows them.';
+COMMENT ON COLUMN aurora.consumer.topic_id IS 'The topic.';
+COMMENT ON COLUMN aurora.consumer.name IS 'Name of the consumer within the topic.';
+COMMENT ON COLUMN aurora.consumer.company_id IS 'The company of the topic; null for the mesh.';
+COMMENT ON COLUMN aurora.consumer.owner IS 'The principal that subscribed, or the role for the mesh.';
+COMMENT ON COLUMN aurora.consumer.acked_seq IS 'All events up to this one are done with.';
+COMMENT ON COLUMN aurora.consumer.acked_at IS 'When it last acknowledged; null for never.';
+COMMENT ON COLUMN aurora.consumer.created_at IS 'When it subscribed first.';
+
+SELECT pg_catalog.pg_extension_config_dump('aurora.consumer', '');
+
+CREATE FUNCTION aurora.may_use_consumer(company_id int, owner text) RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN $1 IS NULL THEN aurora.administers_all() OR $2 = aurora.caller() ELSE aurora.may_see($1, $2) END
+$$;
+COMMENT ON FUNCTION aurora.may_use_consumer(int, text) IS
+    'May the caller acknowledge for a consumer of that owner: its own, a company''s managers all of it, administrators all.';
+
+CREATE FUNCTION aurora.find_consumer(consumer text, topic_id bigint) RETURNS aurora.consumer
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    result aurora.consumer;
+BEGIN
+    SELECT c.* INTO result FROM aurora.consumer c WHERE c.topic_id = find_consumer.topic_id AND c.name = consumer;
+    IF NOT FOUND THEN
+        RAISE undefined_object USING
+            MESSAGE = format('there is no consumer "%s" of this topic', consumer),
+            HINT = 'aurora.subscribe() makes one.';
+    ELSIF NOT aurora.may_use_consumer(result.company_id, result.owner) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = format('permission denied for consumer "%s"', consumer),
+            HINT = 'It is for who subscribed, and for managers of the company.';
+    END IF;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION aurora.find_consumer(text, bigint) IS 'The consumer, for who may use it. Errors: 42704 none of that name, 42501.';
+
+CREATE FUNCTION aurora.subscribe(consumer text, topic text, after_seq bigint DEFAULT NULL, company text DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    id bigint;
+    t aurora.topic;
+    result aurora.consumer;
+BEGIN
+    PERFORM aurora.require_lead();
+    id := aurora.open_cursor(topic, coalesce(after_seq, 0), NULL, company);
+    IF coalesce(length(consumer), 0) NOT BETWEEN 1 AND 200 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'this is no name of a consumer',
+            HINT = 'It has 1 to 200 characters.';
+    END IF;
+    SELECT o.* INTO t FROM aurora.topic o WHERE o.topic_id = id;
+    INSERT INTO aurora.consumer (topic_id, name, company_id, owner, acked_seq)
+        VALUES (id, consumer, t.company_id,
+                coalesce((SELECT w.owner FROM aurora.whoami() w WHERE w.company_id = t.company_id), aurora.caller()),
+                greatest(after_seq, t.first_seq - 1))
+        ON CONFLICT ON CONSTRAINT consumer_pkey DO NOTHING;
+    result := aurora.find_consumer(consumer, id);
+    IF result.acked_seq <> after_seq THEN
+        UPDATE aurora.consumer c SET acked_seq = after_seq WHERE c.topic_id = id AND c.name = consumer RETURNING c.* INTO result;
+    END IF;
+    RETURN result.acked_seq;
+END
+$$;
+COMMENT ON FUNCTION aurora.subscribe(text, text, bigint, text) IS
+    'Makes a consumer of a topic that begins with the oldest event that is kept, or after the given number, and returns the number after which it goes on. One that is there already goes on where it was, or is moved to the given number. Errors: 42704 no such topic yet, 42501 no right, or another''s consumer, 22023, 25006 on a standby, 55A01 or 55A03 the number is not there.';
+
+CREATE FUNCTION aurora.fetch(consumer text, topic text, max_rows int DEFAULT 100, company text DEFAULT NULL)
+    RETURNS TABLE (seq bigint, epoch uuid, at timestamptz, publisher text, client_id text, payload jsonb)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    -- By position: the function's name is a word of the language.
+    id bigint := aurora.open_cursor($2, 0, NULL, $4);
+    c aurora.consumer := aurora.find_consumer($1, id);
+    first bigint := (SELECT t.first_seq FROM aurora.topic t WHERE t.topic_id = id);
+BEGIN
+    IF c.acked_seq < first - 1 THEN
+        RAISE SQLSTATE '55A03' USING
+            MESSAGE = format('events of topic "%s" up to %s are no longer kept', $2, first - 1),
+            HINT = format('To go on without those after %s: SELECT aurora.subscribe(%L, %L, %s).', c.acked_seq, $1, $2,
+                          first - 1);
+    END IF;
+    RETURN QUERY SELECT e.* FROM aurora.events($2, c.acked_seq, $3, NULL, $4) e;
+END
+$$;
+COMMENT ON FUNCTION aurora.fetch(text, text, int, text) IS
+    'The events that a consumer has not acknowledged, in their order, up to max_rows (1 to 10000), on any node; again and again until ack(). Errors: 42704 no such topic or consumer, 42501, 55A03 some are no longer kept, 22023.';
+
+CREATE FUNCTION aurora.ack(consumer text, topic text, seq bigint, in_epoch uuid, company text DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    id bigint;
+    c aurora.consumer;
+    result bigint;
+BEGIN
+    PERFORM aurora.require_lead();
+    IF seq IS NULL OR in_epoch IS NULL THEN
+        RAISE null_value_not_allowed USING
+            MESSAGE = 'number and epoch of the last event done may not be null',
+            HINT = 'fetch() gives both.';
+    END IF;
+    id := aurora.open_cursor(topic, 0, NULL, company);
+    c := aurora.find_consumer(consumer, id);
+    -- What was acknowledged before may be trimmed by now.
+    IF seq > c.acked_seq THEN
+        PERFORM aurora.open_cursor(topic, greatest(seq, (SELECT t.first_seq - 1 FROM aurora.topic t WHERE t.topic_id = id)), in_epoch, company);
+    END IF;
+    UPDATE aurora.consumer u SET acked_seq = greatest(u.acked_seq, ack.seq), acked_at = clock_timestamp()
+        WHERE u.topic_id = id AND u.name = ack.consumer RETURNING u.acked_seq INTO result;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION aurora.ack(text, text, bigint, uuid, text) IS
+    'All events up to that one, of that epoch, are done: fetch() goes on after it. Returns up to where all is acknowledged; a lower number changes nothing. In the transaction that the work is done in, each event is done exactly once. Errors: 55A01 the event was lost with a lead, 42704 no such topic or consumer, 42501, 22004, 25006 on a standby.';
+
+CREATE FUNCTION aurora.unsubscribe(consumer text, topic text, company text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    id bigint;
+BEGIN
+    PERFORM aurora.require_lead();
+    id := aurora.open_cursor(topic, 0, NULL, company);
+    PERFORM aurora.find_consumer(consumer, id);
+    DELETE FROM aurora.consumer c WHERE c.topic_id = id AND c.name = consumer;
+END
+$$;
+COMMENT ON FUNCTION aurora.unsubscribe(text, text, text) IS 'Removes a consumer. Errors: 42704 no such topic or consumer, 42501, 25006 on a standby.';
+
+CREATE FUNCTION aurora.event_age(topic_id bigint, seq bigint) RETURNS interval
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT clock_timestamp() - e.at FROM aurora.event e JOIN aurora.topic t USING (topic_id)
+    WHERE e.topic_id = $1 AND e.seq = $2 AND aurora.may_read_topic(t.company_id, t.name)
+$$;
+COMMENT ON FUNCTION aurora.event_age(bigint, bigint) IS 'How long ago an event was published; null for one that is not there or that the caller may not read.';
+
+CREATE VIEW aurora.consumers WITH (security_invoker = true) AS
+    SELECT o.name AS company, t.name AS topic, c.name AS consumer, c.owner, c.acked_seq, t.last_seq,
+           greatest(t.last_seq - c.acked_seq, 0) AS lag, aurora.event_age(t.topic_id, greatest(c.acked_seq + 1, t.first_seq)) AS lag_age,
+           greatest(t.first_seq - 1 - c.acked_seq, 0) AS missed, c.acked_at, c.created_at
+    FROM aurora.consumer c JOIN aurora.topic t USING (topic_id) LEFT JOIN aurora.company o ON o.company_id = t.company_id;
+COMMENT ON VIEW aurora.consumers IS 'The consumers of topics that the caller may read, and how far behind they are.';
+COMMENT ON COLUMN aurora.consumers.company IS 'Name of the company; null for the mesh.';
+COMMENT ON COLUMN aurora.consumers.topic IS 'Name of the topic.';
+COMMENT ON COLUMN aurora.consumers.consumer IS 'Name of the consumer.';
+COMMENT ON COLUMN aurora.consumers.owner IS 'Who subscribed.';
+COMMENT ON COLUMN aurora.consumers.acked_seq IS 'All events up to this one are done.';
+COMMENT ON COLUMN aurora.consumers.last_seq IS 'Number of the topic''s last event.';
+COMMENT ON COLUMN aurora.consumers.lag IS 'How many events are not acknowledged.';
+COMMENT ON COLUMN aurora.consumers.lag_age IS 'Age of the oldest event that is not acknowledged and still kept; null when all are.';
+COMMENT ON COLUMN aurora.consumers.missed IS 'How many events were removed before they were acknowledged.';
+COMMENT ON COLUMN aurora.consumers.acked_at IS 'When it last acknowledged; null for never.';
+COMMENT ON COLUMN aurora.consumers.created_at IS 'When it subscribed first.';
+
+-- Who may what with events: the functions check it themselves.
+
+ALTER TABLE aurora.topic ENABLE ROW LEVEL SECURITY;
+CREATE POLICY topic_reader ON aurora.topic USING (aurora.may_read_topic(company_id, name));
+COMMENT ON POLICY topic_reader ON aurora.topic IS 'A caller sees the topics that it may read.';
+ALTER TABLE aurora.consumer ENABLE ROW LEVEL SECURITY;
+CREATE POLICY consumer_reader ON aurora.consumer USING (EXISTS (SELECT FROM aurora.topic t WHERE t.topic_id = consumer.topic_id));
+COMMENT ON POLICY consumer_reader ON aurora.consumer IS 'A caller sees the consumers of topics that it may read.';
+
+REVOKE ALL ON ALL ROUTINES IN SCHEMA aurora FROM PUBLIC;
+GRANT SELECT ON aurora.topic, aurora.consumer, aurora.topics, aurora.consumers
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.may_read_topic, aurora.event_age, aurora.publish
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.events, aurora.cursor_state, aurora.subscribe, aurora.fetch, aurora.ack, aurora.unsubscribe
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
+GRANT EXECUTE ON PROCEDURE aurora.wait_events
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.set_topic, aurora.remove_topic TO aurora_admin, aurora_user, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.trim_events, aurora.publish_notes TO aurora_admin, aurora_operator;
+GRANT EXECUTE ON FUNCTION aurora.courier_status TO aurora_admin, aurora_operator, aurora_monitor;
+
 -- The registry: nodes, what they report, and what they have.
 
 -- ---- types ----
@@ -1390,10 +1931,12 @@ BEGIN
         VALUES (of_node, at, before.state, to_state, why);
     PERFORM pg_notify('aurora_node', jsonb_build_object('node', of_node, 'from', before.state, 'to', to_state,
                                                         'reason', why)::text);
+    PERFORM aurora.note_event(NULL, 'mesh/nodes', jsonb_build_object('node', of_node, 'from', before.state, 'to', to_state,
+                                                                     'reason', why));
 END
 $$;
 COMMENT ON FUNCTION aurora.change_state(text, aurora.health_state, text, timestamptz) IS
-    'Puts a node into a state; a change is a row of node_transition and a notification on channel aurora_node.';
+    'Puts a node into a state; a change is a row of node_transition, a notification on channel aurora_node and an event of topic mesh/nodes.';
 
 CREATE FUNCTION aurora.close_gap(at timestamptz) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -2452,6 +2995,9 @@ $$;
 
 -- ---- what makes sessions forget ----
 
+-- Each change of a secret, whoever makes it, passes the trigger on aurora.secret_version: the place to
+-- announce it from, by its names only.
+
 CREATE FUNCTION aurora.secret_changed() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'aurora_secret_changed';
 COMMENT ON FUNCTION aurora.secret_changed() IS
@@ -2476,6 +3022,35 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- ---- what readers of events learn: names only ----
+
+CREATE FUNCTION aurora.note_secret() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    changed record;
+BEGIN
+    IF TG_TABLE_NAME = 'secret' THEN
+        changed := OLD;
+    ELSE
+        SELECT s.* INTO changed FROM aurora.secret s
+            WHERE s.secret_id = CASE WHEN TG_OP = 'DELETE' THEN OLD.secret_id ELSE NEW.secret_id END;
+    END IF;
+    -- Versions that go with their secret are told of by that one.
+    IF changed.secret_id IS NOT NULL THEN
+        PERFORM aurora.note_event(changed.company_id, CASE WHEN changed.company_id IS NULL THEN 'mesh/secrets' ELSE 'secrets' END,
+            jsonb_build_object('service', changed.service, 'key_name', changed.key_name, 'node', changed.node));
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION aurora.note_secret() IS
+    'Trigger: tells the topic secrets of the company, or mesh/secrets, which secret was put, deleted, taken back or destroyed; never what it was. A rotation of keys changes no secret.';
+CREATE TRIGGER note_secret AFTER DELETE ON aurora.secret FOR EACH ROW EXECUTE FUNCTION aurora.note_secret();
+COMMENT ON TRIGGER note_secret ON aurora.secret IS 'Publishes the name of a secret that was removed.';
+CREATE TRIGGER note_secret AFTER INSERT OR DELETE OR UPDATE OF deleted_at, destroyed_at ON aurora.secret_version
+    FOR EACH ROW EXECUTE FUNCTION aurora.note_secret();
+COMMENT ON TRIGGER note_secret ON aurora.secret_version IS 'Publishes the name of a secret that was changed.';
 
 -- ---- what the library does ----
 
@@ -2579,6 +3154,7 @@ DECLARE
 BEGIN
     PERFORM aurora.require_lead();
     IF NOT aurora.administers_all() THEN
+        PERFORM aurora.audit_secret('rotate', false, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
         RAISE insufficient_privilege USING
             MESSAGE = 'permission denied to rotate the keys of secrets',
             HINT = 'Members of aurora_admin may.';
@@ -2753,11 +3329,11 @@ COMMENT ON FUNCTION aurora.secret_to_change(text, text, text, text, text) IS
     'The secret of exactly that scope, locked, for a caller that may change it. Errors: 42501, 42704, 22023, 25006.';
 
 CREATE FUNCTION aurora.may_change_secret(company_id int, service text) RETURNS boolean
-    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_may_change_secret';
+    LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_may_change_secret';
 COMMENT ON FUNCTION aurora.may_change_secret(int, text) IS 'May the caller put and delete secrets of that company (null: of none) and service.';
 
 CREATE FUNCTION aurora.may_export_secret(company_id int, service text, plain boolean) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_may_export_secret';
+    LANGUAGE c STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_may_export_secret';
 COMMENT ON FUNCTION aurora.may_export_secret(int, text, boolean) IS
     'May the caller export secrets of that company (0: of none) and service: encrypted with the right to read, in plain text with the right to export.';
 
@@ -2893,7 +3469,7 @@ COMMENT ON COLUMN aurora.secrets.changed_by IS 'The role that put it.';
 
 -- ---- grants ----
 
-CREATE FUNCTION aurora.grant_terms(grantee name, service text, company text, may text, OUT of_company int, OUT of_right aurora.secret_right)
+CREATE FUNCTION aurora.grant_terms(action text, grantee name, service text, company text, may text, OUT of_company int, OUT of_right aurora.secret_right)
     RETURNS record
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -2909,6 +3485,7 @@ BEGIN
     PERFORM aurora.check_secret_name(service, 'key', NULL);
     SELECT c.company_id INTO of_company FROM aurora.company c WHERE c.name = company;
     IF NOT (aurora.administers_all() OR of_company IS NOT NULL AND aurora.may_manage(of_company)) THEN
+        PERFORM aurora.audit_secret(action, false, service, NULL, NULL, company, of_company, NULL, format('%s: %s', grantee, may));
         RAISE insufficient_privilege USING
             MESSAGE = 'permission denied to grant rights to secrets',
             HINT = 'Members of aurora_admin may; principals with trust "admin" may for the secrets of their own company.';
@@ -2919,13 +3496,13 @@ BEGIN
     of_right := may::aurora.secret_right;
 END
 $$;
-COMMENT ON FUNCTION aurora.grant_terms(name, text, text, text) IS
+COMMENT ON FUNCTION aurora.grant_terms(text, name, text, text, text) IS
     'Checks what is to be granted or revoked, and that the caller may. Errors: 42501, 22023, 22004, 25006.';
 
 CREATE FUNCTION aurora.grant_secret(grantee name, service text, company text DEFAULT NULL, may text DEFAULT 'read') RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    terms record := aurora.grant_terms(grantee, service, company, may);
+    terms record := aurora.grant_terms('grant', grantee, service, company, may);
     role_oid oid := (SELECT r.oid FROM pg_roles r WHERE r.rolname = grantee);
 BEGIN
     IF role_oid IS NULL THEN
@@ -2948,7 +3525,7 @@ COMMENT ON FUNCTION aurora.grant_secret(name, text, text, text) IS
 CREATE FUNCTION aurora.revoke_secret(grantee name, service text, company text DEFAULT NULL, may text DEFAULT 'read') RETURNS boolean
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    terms record := aurora.grant_terms(grantee, service, company, may);
+    terms record := aurora.grant_terms('revoke', grantee, service, company, may);
     revoked boolean;
 BEGIN
     DELETE FROM aurora.secret_grant g
@@ -3013,7 +3590,7 @@ COMMENT ON FUNCTION aurora.import_secrets_env(text, text, text, text) IS
 CREATE FUNCTION aurora.import_secrets_json(content text, node text DEFAULT NULL, company text DEFAULT NULL) RETURNS int
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_import_secrets_json';
 COMMENT ON FUNCTION aurora.import_secrets_json(text, text, text) IS
-    'Puts the values of {service: {key: value}} and returns how many; or takes back what export_secrets() gave, in the scopes of then. All or nothing. Errors: 22023 bad text, 55000 no key here opens the export, and those of put_secret().';
+    'Puts the values of {service: {key: value}} and returns how many; or takes back what export_secrets() gave encrypted, in the scopes of then, for administrators only, since its names are not sealed. All or nothing. Errors: 22023 bad text, 55000 no key here opens the export, and those of put_secret().';
 
 CREATE FUNCTION aurora.export_secrets(service text DEFAULT '*', company text DEFAULT NULL, plain boolean DEFAULT false) RETURNS jsonb
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -3042,6 +3619,7 @@ BEGIN
         WHERE coalesce(s.company_id, 0) = of_company AND aurora.secret_matches(pattern, s.service)
           AND aurora.secret_state(v) = 'active' AND (s.node IS NULL OR NOT plain);
     IF refused IS NOT NULL OR chosen IS NULL AND NOT aurora.may_export_secret(of_company, pattern, plain) THEN
+        PERFORM aurora.audit_secret('export', false, coalesce(refused, service), NULL, NULL, company, nullif(greatest(of_company, 0), 0), NULL, NULL);
         RAISE insufficient_privilege USING
             MESSAGE = format('permission denied to export secrets of service "%s"', coalesce(refused, service)),
             HINT = 'aurora.grant_secret() gives the right "export", which plain text takes, and "read", which an encrypted export takes.';
@@ -3079,7 +3657,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.export_secrets(text, text, boolean) IS
-    'The active secrets of a company (null: those that belong to none) of services that the pattern fits: encrypted, in all scopes, for import_secrets_json() where the master key is; or in plain text as {service: {key: value}}, those for all nodes. Each is written down. Takes the right to read, or to export in plain text. Errors: 42501 for one of them at least.';
+    'The active secrets of a company (null: those that belong to none) of services that the pattern fits: encrypted, in all scopes, for import_secrets_json() by an administrator where the master key is; or in plain text as {service: {key: value}}, those for all nodes. Each is written down. Takes the right to read, or to export in plain text. Errors: 42501 for one of them at least.';
 
 CREATE FUNCTION aurora.secret_matches(pattern text, service text) RETURNS boolean
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_secret_matches_sql';
@@ -3136,6 +3714,16 @@ END
 $$;
 COMMENT ON FUNCTION aurora.is_json_object(text) IS 'Is the text a JSON object.';
 
+CREATE FUNCTION aurora.secret_record_time(record text) RETURNS timestamptz
+    LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN substring(record FROM '"at":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)"')::timestamptz;
+EXCEPTION WHEN data_exception THEN
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION aurora.secret_record_time(text) IS 'The time that a record tells; null for none.';
+
 CREATE FUNCTION aurora.receive_secret_audit(node text, body jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -3153,6 +3741,8 @@ BEGIN
         ON CONFLICT ON CONSTRAINT secret_audit_chain_pkey DO UPDATE SET node = excluded.node RETURNING c.* INTO known;
     FOR line IN SELECT r FROM jsonb_array_elements_text(body->'records') r LOOP
         line_seq := coalesce(substring(line FROM '^\{"seq":([0-9]{1,18}),')::bigint, known.head_seq + 1);
+        -- What was lost on the way comes again, with all that is behind it.
+        EXIT WHEN line_seq > known.head_seq + 1 AND NOT body ? 'anew';
         why := CASE
             WHEN line_seq <= known.head_seq THEN
                 CASE WHEN EXISTS (SELECT FROM aurora.secret_audit_record r WHERE r.node = known.node AND r.chain = known.chain
@@ -3167,7 +3757,7 @@ BEGIN
         CONTINUE WHEN line_seq <= known.head_seq;
         INSERT INTO aurora.secret_audit_record (node, chain, seq, company_id, at, record)
             VALUES (known.node, known.chain, line_seq, substring(line FROM '"company_id":([0-9]{1,9})[,}]')::int,
-                    coalesce(substring(line FROM '"at":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)"')::timestamptz, clock_timestamp()),
+                    coalesce(aurora.secret_record_time(line), clock_timestamp()),
                     CASE WHEN aurora.is_json_object(line) THEN line ELSE jsonb_build_object('unreadable', line)::text END);
         known.head_hash := aurora.secret_record_told(line);
         known.head_seq := line_seq;
@@ -3178,7 +3768,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.receive_secret_audit(text, jsonb) IS
-    'Takes audit records of a node: {chain, records}, each a line of its file. What has come before is passed over. A record that does not go on where the chain ends is kept, and the chain is marked as broken from there.';
+    'Takes audit records of a node: {chain, records, anew}, each a line of its file. What has come before is passed over. With anew, a record that does not go on where the chain ends is kept, and the chain is marked as broken from there; without, what is between was lost on the way, and all is waited for.';
 
 CREATE FUNCTION aurora.receive_secret_cache(node text, body jsonb) RETURNS void
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -3196,8 +3786,8 @@ COMMENT ON FUNCTION aurora.receive_secret_cache(text, jsonb) IS 'Takes the count
 CREATE VIEW aurora.secret_audit WITH (security_invoker = true) AS
     SELECT r.node, r.chain, r.seq, r.at, j.j->>'action' AS action, j.j->>'outcome' AS outcome, j.j->>'service' AS service,
            j.j->>'key' AS key_name, j.j->>'scope' AS scope, j.j->>'node' AS for_node, j.j->>'company' AS company,
-           (j.j->>'version')::int AS version, j.j->>'role' AS role, j.j->>'session' AS session_role, j.j->>'owner' AS owner,
-           j.j->>'database' AS database, j.j->>'client' AS client, (j.j->>'pid')::int AS pid,
+           substring(j.j->>'version' FROM '^\d{1,9}$')::int AS version, j.j->>'role' AS role, j.j->>'session' AS session_role, j.j->>'owner' AS owner,
+           j.j->>'database' AS database, j.j->>'client' AS client, substring(j.j->>'pid' FROM '^\d{1,9}$')::int AS pid,
            coalesce(j.j->>'detail', j.j->>'unreadable') AS detail
     FROM aurora.secret_audit_record r CROSS JOIN LATERAL (SELECT r.record::jsonb AS j) j;
 COMMENT ON VIEW aurora.secret_audit IS 'Every access to secrets on every node that the lead has been told of.';
@@ -3205,7 +3795,7 @@ COMMENT ON COLUMN aurora.secret_audit.node IS 'The node on which it was.';
 COMMENT ON COLUMN aurora.secret_audit.chain IS 'The chain of the node''s records.';
 COMMENT ON COLUMN aurora.secret_audit.seq IS 'Number in the chain.';
 COMMENT ON COLUMN aurora.secret_audit.at IS 'When, by the node''s clock.';
-COMMENT ON COLUMN aurora.secret_audit.action IS 'begin (of the chain), read, put, delete, undelete, destroy, export, grant, revoke or rotate.';
+COMMENT ON COLUMN aurora.secret_audit.action IS 'begin (of the chain), read, put, delete, undelete, destroy, export, import (of an export, refused), grant, revoke, rotate or forget (of records).';
 COMMENT ON COLUMN aurora.secret_audit.outcome IS 'granted, refused, missing, or failed when the stored value did not open. What changes secrets is written down before its transaction commits; it may have been rolled back.';
 COMMENT ON COLUMN aurora.secret_audit.service IS 'The service that was asked for.';
 COMMENT ON COLUMN aurora.secret_audit.key_name IS 'The key name.';
@@ -3272,11 +3862,14 @@ BEGIN
     PERFORM aurora.require_lead();
     until := clock_timestamp() - coalesce(keep, make_interval(days => current_setting('aurora.secret_audit_retention')::int));
     FOR of_chain IN SELECT c.* FROM aurora.secret_audit_chain c FOR UPDATE LOOP
-        -- Up to the first record that is young enough: a chain loses its beginning only.
-        SELECT r.seq, r.record INTO last_old FROM aurora.secret_audit_record r
-            WHERE r.node = of_chain.node AND r.chain = of_chain.chain
-              AND r.seq < coalesce((SELECT min(y.seq) FROM aurora.secret_audit_record y
-                                    WHERE y.node = of_chain.node AND y.chain = of_chain.chain AND y.at >= until), of_chain.head_seq + 1)
+        -- Up to the first record that is young enough: a chain loses its beginning only. And not too many
+        -- at once, since the node's records and heartbeats wait for it.
+        SELECT r.seq, r.record INTO last_old
+            FROM (SELECT o.seq, o.record FROM aurora.secret_audit_record o
+                  WHERE o.node = of_chain.node AND o.chain = of_chain.chain ORDER BY o.seq LIMIT 20000) r
+            WHERE r.seq < coalesce((SELECT y.seq FROM aurora.secret_audit_record y
+                                    WHERE y.node = of_chain.node AND y.chain = of_chain.chain AND y.at >= until
+                                    ORDER BY y.seq LIMIT 1), of_chain.head_seq + 1)
             ORDER BY r.seq DESC LIMIT 1;
         CONTINUE WHEN NOT FOUND;
         DELETE FROM aurora.secret_audit_record r WHERE r.node = of_chain.node AND r.chain = of_chain.chain AND r.seq <= last_old.seq;
@@ -3288,11 +3881,14 @@ BEGIN
     DELETE FROM aurora.secret_audit_chain c
         WHERE c.first_seq > c.head_seq AND c.began_at < until
           AND EXISTS (SELECT FROM aurora.secret_audit_chain n WHERE n.node = c.node AND n.began_at > c.began_at);
+    IF deleted > 0 AND aurora.library_preloaded() THEN
+        PERFORM aurora.audit_secret('forget', true, NULL, NULL, NULL, NULL, NULL, NULL, format('%s records of before %s', deleted, until));
+    END IF;
     RETURN deleted;
 END
 $$;
 COMMENT ON FUNCTION aurora.forget_secret_audit(interval) IS
-    'Deletes audit records that are older (null: than aurora.secret_audit_retention) from the lead''s table, and returns how many.';
+    'Deletes audit records that are older (null: than aurora.secret_audit_retention) from the lead''s table, which is written down, and returns how many; at most 20,000 of each chain, so again until none is left.';
 
 CREATE VIEW aurora.secret_cache WITH (security_invoker = true) AS
     SELECT n.node, n.hits, n.misses, CASE WHEN n.hits + n.misses > 0 THEN round(n.hits::numeric / (n.hits + n.misses), 4) END AS hit_rate,
@@ -3807,6 +4403,13 @@ COMMENT ON FUNCTION aurora.explain_features(int, text, int, timestamptz, timesta
 CREATE TRIGGER place_item BEFORE INSERT OR UPDATE ON aurora.item
     FOR EACH ROW EXECUTE FUNCTION aurora.place_item();
 COMMENT ON TRIGGER place_item ON aurora.item IS 'Keeps cell, act_by and placed_at.';
+
+CREATE FUNCTION aurora.note_item() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'aurora_note_item';
+COMMENT ON FUNCTION aurora.note_item() IS 'Trigger: tells the topic items/OWNER that the item has changed, by its id.';
+CREATE TRIGGER note_item AFTER INSERT OR UPDATE OR DELETE ON aurora.item
+    FOR EACH ROW EXECUTE FUNCTION aurora.note_item();
+COMMENT ON TRIGGER note_item ON aurora.item IS 'Publishes which items changed.';
 
 -- ---- the surface ----
 
@@ -5067,6 +5670,7 @@ CREATE FUNCTION aurora.duty_definitions(OUT duty text, OUT runs_by text, OUT sch
            ('forget_secret_audit', 'worker', 'every hour', 'forget_secret_audit', 'deletes old records of accesses to secrets'),
            ('rotate_job_archive', 'worker', 'every hour', 'rotate_job_archive', 'forgets jobs that ended long ago'),
            ('rotate_generation_output', 'worker', 'every hour', 'rotate_generation_output', 'forgets the pieces of streamed text'),
+           ('trim_events', 'worker', 'every minute', 'trim_events', 'removes events that are no longer kept'),
            ('archive_q4', 'pg_cron', '7 * * * *', 'archive_q4', 'archives what has been in Q4 for 48 hours'),
            ('sweep_cells', 'pg_cron', '23 3 * * *', 'sweep_cells', 'removes emptied cells'),
            ('set_groups_apart', 'pg_cron', '29 3 * * *', 'set_groups_apart', 'gives crowded groups cells of their own'),
@@ -5244,10 +5848,13 @@ CREATE TABLE aurora.job_queue (
     paused_at timestamptz,
     drained_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
+    normal_slack interval NOT NULL DEFAULT '1 minute',
+    batch_slack interval NOT NULL DEFAULT '1 hour',
     CONSTRAINT job_queue_name_key UNIQUE NULLS NOT DISTINCT (name, company_id),
     CONSTRAINT job_queue_name_check CHECK (name ~ '^[[:alnum:]_.:-]{1,100}$'),
     CONSTRAINT job_queue_lease_check CHECK (lease BETWEEN interval '1 second' AND interval '7 days'),
     CONSTRAINT job_queue_max_attempts_check CHECK (max_attempts BETWEEN 1 AND 1000),
+    CONSTRAINT job_queue_slack_check CHECK (normal_slack BETWEEN interval '0' AND batch_slack AND batch_slack <= interval '30 days'),
     CONSTRAINT job_queue_retry_delay_check CHECK (retry_delay BETWEEN interval '0' AND retry_delay_max AND retry_delay_max <= interval '30 days')
 ) WITH (fillfactor = 50);
 ALTER SEQUENCE aurora.job_queue_queue_id_seq OWNED BY aurora.job_queue.queue_id;
@@ -5262,6 +5869,8 @@ COMMENT ON COLUMN aurora.job_queue.retry_delay_max IS 'The longest wait between 
 COMMENT ON COLUMN aurora.job_queue.paused_at IS 'Since when nothing is taken from it; null when jobs are.';
 COMMENT ON COLUMN aurora.job_queue.drained_at IS 'Since when no job is accepted; null when they are.';
 COMMENT ON COLUMN aurora.job_queue.created_at IS 'When it was added.';
+COMMENT ON COLUMN aurora.job_queue.normal_slack IS 'How long after an interactive job a normal one may run that could run at the same time.';
+COMMENT ON COLUMN aurora.job_queue.batch_slack IS 'The same for a batch job.';
 
 -- ---- live jobs ----
 
@@ -5528,31 +6137,51 @@ $$;
 COMMENT ON FUNCTION aurora.make_default_queue() IS 'Makes the shared queue "default", which is there when it is first needed.';
 
 CREATE FUNCTION aurora.is_operator() RETURNS boolean
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
     SELECT aurora.administers_all()
         OR coalesce(pg_has_role(aurora.caller(), 'aurora_operator', 'USAGE'), false) AND NOT coalesce((SELECT bool_or(w.assumed) FROM aurora.whoami() w), false)
 $$;
 COMMENT ON FUNCTION aurora.is_operator() IS 'Is the caller an operator or an administrator, with nobody assumed.';
 
-CREATE FUNCTION aurora.queue_to_manage(queue text, company text) RETURNS aurora.job_queue
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION aurora.queue_to_manage(queue text, company text, to_remove boolean DEFAULT false) RETURNS aurora.job_queue
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     result aurora.job_queue;
 BEGIN
     PERFORM aurora.require_lead();
-    SELECT q.* INTO result FROM aurora.job_queue q WHERE q.queue_id = aurora.find_queue(queue, company) FOR UPDATE;
+    SELECT q.* INTO result FROM aurora.job_queue q WHERE q.queue_id = aurora.find_queue(queue, company);
     IF NOT (aurora.is_operator() OR result.company_id IS NOT NULL AND aurora.may_manage(result.company_id)) THEN
         RAISE insufficient_privilege USING
             MESSAGE = format('permission denied to change queue "%s"', queue),
             HINT = 'Operators may; of a company''s own queue its admins, too.';
     END IF;
+    IF to_remove THEN
+        LOCK TABLE aurora.job IN SHARE ROW EXCLUSIVE MODE;
+    END IF;
+    SELECT q.* INTO result FROM aurora.job_queue q WHERE q.queue_id = result.queue_id FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('queue "%s" has just been removed', queue);
+    END IF;
     RETURN result;
 END
 $$;
-COMMENT ON FUNCTION aurora.queue_to_manage(text, text) IS 'The queue, locked, for a caller that may change it. Errors: 42501, 22023, 25006.';
+COMMENT ON FUNCTION aurora.queue_to_manage(text, text, boolean) IS
+    'The queue, locked, for a caller that may change it; to remove it, once nobody submits a job and with a lock so that nobody does. Errors: 42501, 22023, 25006, 55P03 somebody is in the way for two seconds.';
+
+CREATE FUNCTION aurora.keep_jobs_from_company() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+BEGIN
+    LOCK TABLE aurora.job IN SHARE ROW EXCLUSIVE MODE;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION aurora.keep_jobs_from_company() IS 'Before a company is deleted, waits until nobody submits a job, and keeps others from doing so: jobs are written past foreign keys.';
+CREATE TRIGGER company_keep_jobs_away BEFORE DELETE ON aurora.company FOR EACH STATEMENT EXECUTE FUNCTION aurora.keep_jobs_from_company();
+COMMENT ON TRIGGER company_keep_jobs_away ON aurora.company IS 'No job of it is left that is being submitted.';
 
 CREATE FUNCTION aurora.add_queue(name text, company text DEFAULT NULL, lease interval DEFAULT '5 minutes', max_attempts int DEFAULT 5,
-                                 retry_delay interval DEFAULT '5 seconds', retry_delay_max interval DEFAULT '1 hour') RETURNS int
+                                 retry_delay interval DEFAULT '5 seconds', retry_delay_max interval DEFAULT '1 hour',
+                                 normal_slack interval DEFAULT '1 minute', batch_slack interval DEFAULT '1 hour') RETURNS int
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     of_company int := CASE WHEN company IS NOT NULL THEN aurora.company_for(company) END;
@@ -5564,8 +6193,8 @@ BEGIN
             MESSAGE = 'permission denied to add a queue',
             HINT = 'Operators add shared queues; admins of a company add its own: name the company.';
     END IF;
-    INSERT INTO aurora.job_queue (company_id, name, lease, max_attempts, retry_delay, retry_delay_max)
-        VALUES (of_company, name, lease, max_attempts, retry_delay, retry_delay_max)
+    INSERT INTO aurora.job_queue (company_id, name, lease, max_attempts, retry_delay, retry_delay_max, normal_slack, batch_slack)
+        VALUES (of_company, name, lease, max_attempts, retry_delay, retry_delay_max, normal_slack, batch_slack)
         ON CONFLICT ON CONSTRAINT job_queue_name_key DO NOTHING RETURNING queue_id INTO made;
     IF made IS NULL THEN
         RAISE duplicate_object USING
@@ -5575,23 +6204,25 @@ BEGIN
     RETURN made;
 END
 $$;
-COMMENT ON FUNCTION aurora.add_queue(text, text, interval, int, interval, interval) IS
-    'Adds a queue and returns its number: of a company, whose principals alone use it, or shared by all, which nodes and operators serve. lease: how long a taker has a job without renewing, 1 second to 7 days; retry_delay doubles with each attempt up to retry_delay_max, less a random part of up to a half. Errors: 42710 it is there, 42501, 23514 out of range.';
+COMMENT ON FUNCTION aurora.add_queue(text, text, interval, int, interval, interval, interval, interval) IS
+    'Adds a queue and returns its number: of a company, whose principals alone use it, or shared by all, which nodes and operators serve. lease: how long a taker has a job without renewing, 1 second to 7 days; retry_delay doubles with each attempt up to retry_delay_max, less a random part of up to a half; normal_slack and batch_slack: how long after an interactive job one of these classes may run. Errors: 42710 it is there, 42501, 23514 out of range.';
 
 CREATE FUNCTION aurora.set_queue(queue text, company text DEFAULT NULL, lease interval DEFAULT NULL, max_attempts int DEFAULT NULL,
-                                 retry_delay interval DEFAULT NULL, retry_delay_max interval DEFAULT NULL) RETURNS aurora.job_queue
+                                 retry_delay interval DEFAULT NULL, retry_delay_max interval DEFAULT NULL,
+                                 normal_slack interval DEFAULT NULL, batch_slack interval DEFAULT NULL) RETURNS aurora.job_queue
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     result aurora.job_queue := aurora.queue_to_manage(queue, company);
 BEGIN
     UPDATE aurora.job_queue q SET
         lease = coalesce(set_queue.lease, q.lease), max_attempts = coalesce(set_queue.max_attempts, q.max_attempts),
-        retry_delay = coalesce(set_queue.retry_delay, q.retry_delay), retry_delay_max = coalesce(set_queue.retry_delay_max, q.retry_delay_max)
+        retry_delay = coalesce(set_queue.retry_delay, q.retry_delay), retry_delay_max = coalesce(set_queue.retry_delay_max, q.retry_delay_max),
+        normal_slack = coalesce(set_queue.normal_slack, q.normal_slack), batch_slack = coalesce(set_queue.batch_slack, q.batch_slack)
         WHERE q.queue_id = result.queue_id RETURNING q.* INTO result;
     RETURN result;
 END
 $$;
-COMMENT ON FUNCTION aurora.set_queue(text, text, interval, int, interval, interval) IS
+COMMENT ON FUNCTION aurora.set_queue(text, text, interval, int, interval, interval, interval, interval) IS
     'Changes a queue''s settings; what is left null stays. Jobs that are there keep their number of attempts. Errors: 22023 no such queue, 42501, 23514 out of range.';
 
 CREATE FUNCTION aurora.pause_queue(queue text, paused boolean DEFAULT true, company text DEFAULT NULL) RETURNS void
@@ -5622,7 +6253,7 @@ COMMENT ON FUNCTION aurora.drain_queue(text, boolean, text) IS
 CREATE FUNCTION aurora.remove_queue(queue text, company text DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    target aurora.job_queue := aurora.queue_to_manage(queue, company);
+    target aurora.job_queue := aurora.queue_to_manage(queue, company, true);
     live bigint;
 BEGIN
     SELECT count(*) INTO live FROM aurora.job j WHERE j.queue_id = target.queue_id;
@@ -5635,28 +6266,33 @@ BEGIN
     DELETE FROM aurora.job_queue q WHERE q.queue_id = target.queue_id;
 END
 $$;
-COMMENT ON FUNCTION aurora.remove_queue(text, text) IS 'Removes a queue without live jobs. The archive keeps those that have ended. Errors: 55000 it has jobs, 22023 no such queue, 42501.';
+COMMENT ON FUNCTION aurora.remove_queue(text, text) IS 'Removes a queue without live jobs. The archive keeps those that have ended. Errors: 55000 it has jobs, 22023 no such queue, 42501, 55P03 a job is being submitted.';
 
 CREATE FUNCTION aurora.set_concurrency(queue text, concurrency_key text, at_once int, company text DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    of_company int := aurora.company_for(company);
-    target int := aurora.find_queue(queue, company);
+    of_company int;
+    target int;
 BEGIN
     PERFORM aurora.require_lead();
+    of_company := aurora.company_for(company);
+    target := aurora.find_queue(queue, company);
     IF NOT (aurora.is_operator() OR aurora.may_manage(of_company)) THEN
         RAISE insufficient_privilege USING
             MESSAGE = 'permission denied to change how many jobs run at once',
             HINT = 'Operators and admins of the company may.';
     END IF;
-    INSERT INTO aurora.job_concurrency AS c (company_id, queue_id, concurrency_key, at_once)
-        VALUES (of_company, target, set_concurrency.concurrency_key, set_concurrency.at_once)
-        ON CONFLICT ON CONSTRAINT job_concurrency_pkey DO UPDATE SET at_once = excluded.at_once;
+    IF concurrency_key IS NULL OR at_once IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'the concurrency key, and how many run at once, may not be null';
+    ELSIF concurrency_key !~ '^[^[:cntrl:]]{1,200}$' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'a concurrency key has 1 to 200 characters, and no control characters';
+    END IF;
+    PERFORM aurora.make_concurrency(target, of_company, concurrency_key, at_once, true);
     PERFORM aurora.leave_concurrency(ARRAY[target], ARRAY[of_company], ARRAY[concurrency_key], 0);
 END
 $$;
 COMMENT ON FUNCTION aurora.set_concurrency(text, text, int, text) IS
-    'How many of a company''s jobs with that concurrency key run at once in a queue; 1 unless set. Errors: 22023 no such queue or company, 42501, 23514 out of range.';
+    'How many of a company''s jobs with that concurrency key run at once in a queue; 1 unless set. Errors: 22023 no such queue or company, or no key that a job can have, 42501, 23514 out of range.';
 
 -- What is done with jobs.
 
@@ -5868,19 +6504,38 @@ COMMENT ON FUNCTION aurora.archive_slot() IS 'The place in the archive''s ring t
 CREATE FUNCTION aurora.end_job(target aurora.job, how aurora.job_state, reason text) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
-    dependent aurora.job;
+    slot int := aurora.archive_slot();
+    ending bigint[] := ARRAY[target.job_id];
+    reasons text[] := ARRAY[coalesce(reason, target.error)];
+    state_of_these aurora.job_state := how;
+    dependents bigint[];
+    reasons_of_dependents text[];
+    ended aurora.job;
 BEGIN
-    FOR dependent IN SELECT j.* FROM aurora.job j WHERE j.job_id IN (SELECT d.job_id FROM aurora.job_dependency d WHERE d.blocker_id = target.job_id)
-                     ORDER BY j.job_id FOR UPDATE LOOP
-        PERFORM aurora.end_job(dependent, 'cancelled', format('job %s, which it was to run after, was %s', target.job_id, how));
+    -- First the job itself, then what was to run after it, then what after those.
+    WHILE cardinality(ending) > 0 LOOP
+        SELECT coalesce(array_agg(l.job_id), '{}'), coalesce(array_agg(l.reason), '{}') INTO dependents, reasons_of_dependents
+            FROM (SELECT j.job_id, format('job %s, which it was to run after, was %s',
+                         (SELECT min(d.blocker_id) FROM aurora.job_dependency d WHERE d.job_id = j.job_id AND d.blocker_id = ANY (ending)), state_of_these) AS reason
+                  FROM aurora.job j
+                  WHERE j.job_id IN (SELECT d.job_id FROM aurora.job_dependency d WHERE d.blocker_id = ANY (ending)) AND j.job_id <> ALL (ending)
+                  ORDER BY j.job_id FOR UPDATE OF j) l;
+        FOR ended IN DELETE FROM aurora.job j WHERE j.job_id = ANY (ending) RETURNING j.* LOOP
+            INSERT INTO aurora.job_archive (job_id, company_id, slot, queue_id, class, state, attempt, max_attempts, ready_at, submitted_at,
+                                            started_at, finished_at, submitted_by, kind, taker, error, payload)
+                VALUES (ended.job_id, ended.company_id, slot, ended.queue_id, ended.class, state_of_these, ended.attempt,
+                        ended.max_attempts, ended.ready_at, ended.submitted_at, ended.started_at, clock_timestamp(), ended.submitted_by,
+                        ended.kind, ended.taker, reasons[array_position(ending, ended.job_id)], ended.payload);
+            PERFORM aurora.count_job(ended.queue_id, ended.class, 'cancelled');
+        END LOOP;
+        ending := dependents;
+        reasons := reasons_of_dependents;
+        state_of_these := 'cancelled';
     END LOOP;
-    INSERT INTO aurora.job_archive (job_id, company_id, slot, queue_id, class, state, attempt, max_attempts, ready_at, submitted_at,
-                                    started_at, finished_at, submitted_by, kind, taker, error, payload)
-        VALUES (target.job_id, target.company_id, aurora.archive_slot(), target.queue_id, target.class, how, target.attempt,
-                target.max_attempts, target.ready_at, target.submitted_at, target.started_at, clock_timestamp(), target.submitted_by,
-                target.kind, target.taker, coalesce(reason, target.error), target.payload);
-    DELETE FROM aurora.job j WHERE j.job_id = target.job_id;
-    PERFORM aurora.count_job(target.queue_id, target.class, 'cancelled');
+    -- The next one with its key may have been held for it.
+    IF target.state = 'waiting' AND target.concurrency_key IS NOT NULL THEN
+        PERFORM aurora.leave_concurrency(ARRAY[target.queue_id], ARRAY[target.company_id], ARRAY[target.concurrency_key], 0);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION aurora.end_job(aurora.job, aurora.job_state, text) IS 'Moves a live job to the archive as cancelled or discarded, and cancels what was to run after it.';
@@ -5892,25 +6547,28 @@ DECLARE
     new_state aurora.job_state;
 BEGIN
     PERFORM aurora.count_job(target.queue_id, target.class, event);
-    IF target.concurrency_key IS NOT NULL THEN
-        PERFORM aurora.leave_concurrency(ARRAY[target.queue_id], ARRAY[target.company_id], ARRAY[target.concurrency_key], 1);
-    END IF;
     IF target.cancel_requested_at IS NOT NULL THEN
         PERFORM aurora.end_job(target, 'cancelled', reason);
-        RETURN 'cancelled';
+        new_state := 'cancelled';
+    ELSE
+        IF wait IS NULL THEN
+            SELECT make_interval(secs => least(extract(epoch FROM q.retry_delay)::float8 * 2 ^ least(target.attempt - 1, 30),
+                                               extract(epoch FROM q.retry_delay_max)::float8) * (1 - random() / 2))
+                INTO wait FROM aurora.job_queue q WHERE q.queue_id = target.queue_id;
+        END IF;
+        new_state := CASE WHEN final OR target.attempt >= target.max_attempts THEN 'dead' WHEN wait > interval '0' THEN 'scheduled' ELSE 'waiting' END;
+        UPDATE aurora.job j SET
+            state = new_state, error = reason, lease_until = NULL, progress = NULL,
+            ready_at = CASE WHEN new_state = 'scheduled' THEN clock_timestamp() + wait ELSE clock_timestamp() END,
+            position = CASE WHEN new_state = 'waiting' THEN aurora.next_job_position(j.queue_id, j.class, j.company_id) ELSE 0 END
+            WHERE j.job_id = target.job_id;
+        IF new_state = 'scheduled' THEN
+            PERFORM aurora.queue_due(target.queue_id, clock_timestamp() + wait);
+        END IF;
     END IF;
-    IF wait IS NULL THEN
-        SELECT least(q.retry_delay * (2.0 ^ least(target.attempt - 1, 30)), q.retry_delay_max) * (1 - random() / 2)
-            INTO wait FROM aurora.job_queue q WHERE q.queue_id = target.queue_id;
-    END IF;
-    new_state := CASE WHEN final OR target.attempt >= target.max_attempts THEN 'dead' WHEN wait > interval '0' THEN 'scheduled' ELSE 'waiting' END;
-    UPDATE aurora.job j SET
-        state = new_state, error = reason, lease_until = NULL, progress = NULL,
-        ready_at = CASE WHEN new_state = 'scheduled' THEN clock_timestamp() + wait ELSE clock_timestamp() END,
-        position = CASE WHEN new_state = 'waiting' THEN aurora.next_job_position(j.queue_id, j.class, j.company_id) ELSE 0 END
-        WHERE j.job_id = target.job_id;
-    IF new_state = 'scheduled' THEN
-        PERFORM aurora.queue_due(target.queue_id, clock_timestamp() + wait);
+    -- Last, as where jobs are finished: who locks dependents and keys in one order never waits in a circle.
+    IF target.concurrency_key IS NOT NULL THEN
+        PERFORM aurora.leave_concurrency(ARRAY[target.queue_id], ARRAY[target.company_id], ARRAY[target.concurrency_key]);
     END IF;
     RETURN new_state;
 END
@@ -5925,7 +6583,9 @@ DECLARE
     held aurora.job;
 BEGIN
     PERFORM aurora.require_lead();
-    IF retry_in < interval '0' OR retry_in > interval '30 days' THEN
+    IF job_id IS NULL OR attempt IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'a job''s number and attempt may not be null';
+    ELSIF retry_in < interval '0' OR retry_in > interval '30 days' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'a job is retried in 0 to 30 days';
     END IF;
     SELECT j.* INTO held FROM aurora.job j WHERE j.job_id = fail_job.job_id FOR UPDATE;
@@ -5969,33 +6629,75 @@ END
 $$;
 COMMENT ON FUNCTION aurora.release_dependents(bigint[]) IS 'Lets the jobs run that waited for nothing but these.';
 
+CREATE FUNCTION aurora.make_concurrency(queue_id int, company_id int, concurrency_key text, at_once int, may_wait boolean) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    of_keys int := hashtext('aurora.job_concurrency');
+    of_this int := hashtext(format('%s %s %s', make_concurrency.queue_id, make_concurrency.company_id, make_concurrency.concurrency_key));
+BEGIN
+    IF may_wait THEN
+        PERFORM pg_advisory_xact_lock(of_keys, of_this);
+    ELSIF NOT pg_try_advisory_xact_lock(of_keys, of_this) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO aurora.job_concurrency AS c (company_id, queue_id, concurrency_key, at_once)
+        VALUES (make_concurrency.company_id, make_concurrency.queue_id, make_concurrency.concurrency_key, coalesce(make_concurrency.at_once, 1))
+        ON CONFLICT ON CONSTRAINT job_concurrency_pkey DO UPDATE SET at_once = excluded.at_once WHERE make_concurrency.at_once IS NOT NULL;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION aurora.make_concurrency(int, int, text, int, boolean) IS
+    'Notes a concurrency key, and how many with it run at once when that is given. False when another session is doing so and this one may not wait: takers never do, or two that meet two new keys would wait for one another.';
+
 CREATE FUNCTION aurora.enter_concurrency(job_id bigint, queue_id int, company_id int, concurrency_key text) RETURNS boolean
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
-    current aurora.job_concurrency;
+    current record;
 BEGIN
-    INSERT INTO aurora.job_concurrency (company_id, queue_id, concurrency_key)
-        VALUES (enter_concurrency.company_id, enter_concurrency.queue_id, enter_concurrency.concurrency_key)
-        ON CONFLICT ON CONSTRAINT job_concurrency_pkey DO NOTHING;
-    SELECT c.* INTO current FROM aurora.job_concurrency c
-        WHERE c.queue_id = enter_concurrency.queue_id AND c.company_id = enter_concurrency.company_id
-          AND c.concurrency_key = enter_concurrency.concurrency_key
-        FOR NO KEY UPDATE SKIP LOCKED;
-    IF NOT FOUND THEN
-        RETURN NULL;
-    ELSIF current.running >= current.at_once THEN
+    FOR i IN 1 .. 2 LOOP
+        SELECT c.running, c.at_once, c.xmin::text = pg_current_xact_id()::xid::text AS is_own INTO current FROM aurora.job_concurrency c
+            WHERE c.queue_id = enter_concurrency.queue_id AND c.company_id = enter_concurrency.company_id
+              AND c.concurrency_key = enter_concurrency.concurrency_key
+            FOR NO KEY UPDATE SKIP LOCKED;
+        EXIT WHEN FOUND;
+        IF i = 2 OR EXISTS (SELECT FROM aurora.job_concurrency c
+                            WHERE c.queue_id = enter_concurrency.queue_id AND c.company_id = enter_concurrency.company_id
+                              AND c.concurrency_key = enter_concurrency.concurrency_key)
+           OR NOT aurora.make_concurrency(enter_concurrency.queue_id, enter_concurrency.company_id, enter_concurrency.concurrency_key, NULL, false) THEN
+            RETURN NULL;
+        END IF;
+    END LOOP;
+    IF current.running >= current.at_once THEN
         UPDATE aurora.job j SET state = 'held' WHERE j.job_id = enter_concurrency.job_id;
-        RETURN false;
+        IF NOT FOUND THEN
+            RETURN NULL; -- too new for this transaction's snapshot
+        END IF;
+        IF current.is_own THEN
+            RETURN false;
+        END IF;
     END IF;
-    UPDATE aurora.job_concurrency c SET running = c.running + 1
+    -- Also when the job is held: who ends another with an older snapshot would not see it, and is to fail instead.
+    UPDATE aurora.job_concurrency c SET running = c.running + (current.running < current.at_once)::int
         WHERE c.queue_id = enter_concurrency.queue_id AND c.company_id = enter_concurrency.company_id
           AND c.concurrency_key = enter_concurrency.concurrency_key;
-    RETURN true;
+    RETURN current.running < current.at_once;
 END
 $$;
 COMMENT ON FUNCTION aurora.enter_concurrency(bigint, int, int, text) IS
     'May a job with that key be taken: true, and it is counted; false, and it is held until another ends; null when another session is deciding about the key.';
+
+CREATE FUNCTION aurora.lock_concurrency(queue_id int, company_id int, concurrency_key text) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+BEGIN
+    PERFORM FROM aurora.job_concurrency c
+        WHERE c.queue_id = lock_concurrency.queue_id AND c.company_id = lock_concurrency.company_id AND c.concurrency_key = lock_concurrency.concurrency_key
+        FOR NO KEY UPDATE SKIP LOCKED;
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION aurora.lock_concurrency(int, int, text) IS 'Locks the count of a concurrency key; false, at once, when another session has it.';
 
 CREATE FUNCTION aurora.leave_concurrency(queue_ids int[], company_ids int[], concurrency_keys text[], ended int DEFAULT 1) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
@@ -6010,10 +6712,15 @@ BEGIN
         UPDATE aurora.job_concurrency c SET running = greatest(c.running - left_key.n * ended, 0)
             WHERE c.queue_id = left_key.queue_id AND c.company_id = left_key.company_id AND c.concurrency_key = left_key.concurrency_key
             RETURNING c.at_once - c.running INTO room;
+        IF NOT FOUND AND ended > 0 THEN
+            RAISE serialization_failure USING
+                MESSAGE = format('a job with the concurrency key "%s" was taken after this transaction began', left_key.concurrency_key),
+                HINT = 'Its snapshot is too old to see the key. Try again in a new transaction.';
+        END IF;
         FOR held IN SELECT j.* FROM aurora.job j
                     WHERE j.queue_id = left_key.queue_id AND j.company_id = left_key.company_id
                       AND j.concurrency_key = left_key.concurrency_key AND j.state = 'held'
-                    ORDER BY j.position LIMIT greatest(room, 0) FOR NO KEY UPDATE SKIP LOCKED LOOP
+                    ORDER BY j.position LIMIT greatest(room, 0) FOR NO KEY UPDATE LOOP
             UPDATE aurora.job j SET state = 'waiting' WHERE j.job_id = held.job_id;
             PERFORM aurora.job_arrives(held.queue_id, held.class, held.position);
         END LOOP;
@@ -6044,6 +6751,9 @@ CREATE FUNCTION aurora.ended_job_state(job_id bigint) RETURNS text
 DECLARE
     result text;
 BEGIN
+    IF job_id IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'a job''s number may not be null';
+    END IF;
     SELECT a.state INTO result FROM aurora.job_archive a
         WHERE a.job_id = ended_job_state.job_id AND (aurora.is_operator() OR aurora.may_see(a.company_id, a.submitted_by));
     IF NOT FOUND THEN
@@ -6133,7 +6843,9 @@ BEGIN
     END LOOP;
     FOR due IN SELECT j.* FROM aurora.job j
                WHERE j.queue_id = settle_queue.queue_id AND j.state = 'running' AND j.lease_until <= clock_timestamp()
-               ORDER BY j.job_id LIMIT max_jobs FOR UPDATE SKIP LOCKED LOOP
+               ORDER BY j.company_id, j.concurrency_key, j.job_id LIMIT max_jobs FOR UPDATE SKIP LOCKED LOOP
+        -- Whoever settles may be a taker, which does not wait for one who has the key.
+        CONTINUE WHEN due.concurrency_key IS NOT NULL AND NOT aurora.lock_concurrency(due.queue_id, due.company_id, due.concurrency_key);
         PERFORM aurora.end_attempt(due, 'lapsed', format('the lease of %s ran out', due.taker), interval '0', false);
     END LOOP;
     RETURN coalesce(least(
@@ -6159,12 +6871,13 @@ COMMENT ON FUNCTION aurora.add_job_counts(int, text, bigint, bigint, bigint, big
 CREATE FUNCTION aurora.rotate_job_archive(at timestamptz DEFAULT now()) RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
-    keep interval := make_interval(days => current_setting('aurora.job_retention')::int);
+    keep interval;
     filled aurora.job_archive_ring;
     next_slot int;
     forgotten bigint;
 BEGIN
     PERFORM aurora.require_lead();
+    keep := make_interval(days => current_setting('aurora.job_retention')::int);
     DELETE FROM aurora.job_minute m WHERE m.minute < at - interval '2 days';
     DELETE FROM aurora.job_refused_result r WHERE r.refused_at < at - keep;
     DELETE FROM aurora.job_concurrency c WHERE c.running = 0 AND c.at_once = 1;
@@ -6245,6 +6958,7 @@ CREATE FUNCTION aurora.lane_rate(queue_id int, class aurora.job_class) RETURNS d
     SELECT sum(m.taken) / greatest(extract(epoch FROM now() - greatest(min(m.minute), now() - interval '5 minutes')), 1)
     FROM aurora.job_minute m
     WHERE m.queue_id = $1 AND m.class = $2 AND m.minute > now() - interval '5 minutes' AND m.taken > 0
+      AND EXISTS (SELECT FROM aurora.job_queue q WHERE q.queue_id = $1 AND (q.company_id IS NULL OR aurora.is_member(q.company_id) OR aurora.is_operator()))
 $$;
 COMMENT ON FUNCTION aurora.lane_rate(int, aurora.job_class) IS 'Jobs of a queue and class taken in a second, over the last five minutes; null when none was.';
 
@@ -6340,8 +7054,8 @@ CREATE POLICY job_refused_result_managed ON aurora.job_refused_result
     USING (aurora.administers_all() OR aurora.may_manage(company_id));
 COMMENT ON POLICY job_refused_result_managed ON aurora.job_refused_result IS 'Administrators see all, and who manages a company its own.';
 ALTER TABLE aurora.job_queue ENABLE ROW LEVEL SECURITY;
-CREATE POLICY job_queue_everyone ON aurora.job_queue USING (true);
-COMMENT ON POLICY job_queue_everyone ON aurora.job_queue IS 'Who may read the table sees all of it; it has no more than names and settings.';
+CREATE POLICY job_queue_usable ON aurora.job_queue USING (company_id IS NULL OR aurora.is_member(company_id) OR aurora.is_operator());
+COMMENT ON POLICY job_queue_usable ON aurora.job_queue IS 'Everybody sees the shared queues, and a company its own; operators and administrators see all.';
 ALTER TABLE aurora.job_minute ENABLE ROW LEVEL SECURITY;
 CREATE POLICY job_minute_everyone ON aurora.job_minute USING (true);
 COMMENT ON POLICY job_minute_everyone ON aurora.job_minute IS 'Who may read the table sees all of it.';
@@ -6491,6 +7205,9 @@ COMMENT ON COLUMN aurora.generation.embeds IS 'Are vectors wanted, not text.';
 COMMENT ON COLUMN aurora.generation.prompt_tokens IS 'About how many tokens the prompt has: a quarter of its bytes.';
 COMMENT ON COLUMN aurora.generation.max_tokens IS 'Tokens of output at most; null for no limit.';
 COMMENT ON COLUMN aurora.generation.deadline IS 'When the job is given up; null for never.';
+
+CREATE INDEX gpu_job_again ON aurora.job (queue_id, job_id) WHERE state = 'waiting' AND attempt > 0;
+COMMENT ON INDEX aurora.gpu_job_again IS 'What waits after an attempt that failed or lost its lease: a device looks at these first, wherever they stand in the queue.';
 
 -- ---- the text that streams back ----
 
@@ -6679,11 +7396,12 @@ COMMENT ON FUNCTION aurora.put_gpu_device(text, jsonb) IS 'Writes what was repor
 CREATE FUNCTION aurora.report_devices(devices jsonb, node text DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    of_node text := aurora.gpu_node(node);
+    of_node text;
     entry jsonb;
     changed boolean := false;
 BEGIN
     PERFORM aurora.require_lead();
+    of_node := aurora.gpu_node(node);
     -- A report that a crash loses comes again: it need not wait for the disk.
     PERFORM set_config('synchronous_commit', 'off', true);
     IF devices IS NULL OR jsonb_typeof(devices) <> 'array' OR jsonb_array_length(devices) > 1024
@@ -7135,12 +7853,13 @@ COMMENT ON FUNCTION aurora.job_output(bigint, int) IS
 CREATE FUNCTION aurora.rotate_generation_output(at timestamptz DEFAULT now()) RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
-    keep interval := current_setting('aurora.gpu_output_retention')::interval;
+    keep interval;
     filled aurora.generation_output_ring;
     next_slot int;
     needed boolean;
 BEGIN
     PERFORM aurora.require_lead();
+    keep := current_setting('aurora.gpu_output_retention')::interval;
     DELETE FROM aurora.generation g WHERE NOT EXISTS (SELECT FROM aurora.job j WHERE j.job_id = g.job_id AND j.company_id = g.company_id);
     SELECT r.* INTO filled FROM aurora.generation_output_ring r ORDER BY r.filled_from DESC LIMIT 1 FOR UPDATE;
     IF NOT FOUND THEN

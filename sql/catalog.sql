@@ -8,7 +8,7 @@ CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS aurora;
 
 BEGIN;
-SELECT plan(57);
+SELECT plan(78);
 
 CREATE TEMPORARY VIEW member AS
     SELECT d.classid, d.objid
@@ -35,10 +35,10 @@ $$;
 
 -- ---- the extension has what it should have, or the queries below would find nothing to complain of ----
 
-SELECT cmp_ok((SELECT count(*) FROM relation WHERE relkind = 'r'), '>=', 31::bigint, 'the extension has its tables');
-SELECT cmp_ok((SELECT count(*) FROM relation WHERE relkind = 'v'), '>=', 10::bigint, 'the extension has its views');
+SELECT cmp_ok((SELECT count(*) FROM relation WHERE relkind = 'r'), '>=', 50::bigint, 'the extension has its tables');
+SELECT cmp_ok((SELECT count(*) FROM relation WHERE relkind = 'v'), '>=', 20::bigint, 'the extension has its views');
 SELECT cmp_ok((SELECT count(*) FROM relation WHERE relkind = 'S'), '>=', 5::bigint, 'the extension has its sequences');
-SELECT cmp_ok((SELECT count(*) FROM routine), '>=', 130::bigint, 'the extension has its routines');
+SELECT cmp_ok((SELECT count(*) FROM routine), '>=', 240::bigint, 'the extension has its routines');
 SELECT is_empty($$ SELECT c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                    WHERE n.nspname = 'aurora' AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
                      AND c.oid NOT IN (SELECT oid FROM relation) $$,
@@ -111,7 +111,7 @@ SELECT is_empty($$ SELECT r.oid::regclass, a.grantee::regrole FROM relation r, a
                    WHERE r.relname IN ('secret', 'secret_version', 'secret_data_key', 'secret_grant', 'secret_signal') AND a.grantee <> r.relowner $$,
                 'no role may read the tables of secrets past the views');
 SELECT is_empty($$ SELECT r.oid::regclass FROM relation r
-                   WHERE r.relkind = 'r' AND NOT r.relrowsecurity
+                   WHERE r.relkind IN ('r', 'p') AND NOT r.relrowsecurity
                      AND EXISTS (SELECT FROM aclexplode(r.relacl) a WHERE a.grantee <> r.relowner) $$,
                 'every table that others may read has row level security');
 SELECT is_empty($$ SELECT r.oid::regclass FROM relation r
@@ -126,8 +126,28 @@ SELECT is_empty($$ SELECT p.oid::regprocedure FROM routine p
 SELECT is_empty($$ SELECT p.oid::regprocedure, a.grantee::regrole FROM routine p, aclexplode(p.proacl) a
                    WHERE a.grantee <> p.proowner
                      AND (p.proname LIKE 'receive\_%' OR p.proname IN ('put_heartbeat', 'beat_lead', 'refuse_double', 'note_double', 'reporting_node', 'put_capability',
-                          'make_node_role', 'store_secret', 'store_data_key', 'make_data_key', 'reencrypt_token', 'open_exported', 'audit_secret', 'secret_to_change', 'rotate_secrets_batch', 'nodes_without_key', 'change_state', 'close_gap', 'judge_nodes', 'judge_api', 'hand_to_agent')) $$,
+                          'make_node_role', 'store_secret', 'store_data_key', 'make_data_key', 'reencrypt_token', 'open_exported', 'audit_secret', 'secret_to_change', 'rotate_secrets_batch', 'nodes_without_key', 'change_state', 'close_gap', 'judge_nodes', 'judge_api', 'hand_to_agent',
+                          'note_event', 'publish_note', 'begin_topic_epoch', 'topic_to_manage', 'find_consumer', 'open_cursor')) $$,
                 'no role is granted what writes the registry for its functions');
+SELECT is_empty($$ SELECT p.oid::regprocedure, a.grantee::regrole FROM routine p, aclexplode(p.proacl) a
+                   WHERE a.grantee <> p.proowner
+                     AND p.proname IN ('store_job', 'lock_blockers', 'require_ended_blockers', 'release_dependents', 'make_concurrency', 'enter_concurrency', 'lock_concurrency', 'leave_concurrency', 'keep_jobs_from_company',
+                                       'end_job', 'end_attempt', 'refuse_result', 'archive_slot', 'job_to_change', 'ended_job_state', 'queue_to_manage', 'make_default_queue',
+                                       'require_taker', 'ring_queue', 'queue_due', 'next_job_position', 'job_arrives', 'count_job', 'add_job_counts') $$,
+                'nor what the functions of jobs ask one another and the library');
+SELECT is_empty($$ SELECT r.oid::regclass FROM relation r, aclexplode(r.relacl) a
+                   WHERE r.relname LIKE 'job%' AND r.relkind IN ('r', 'p') AND a.grantee <> r.relowner
+                     AND r.relname NOT IN ('job', 'job_archive', 'job_queue', 'job_refused_result', 'job_minute') $$,
+                'of the tables of jobs nobody reads those that only functions need, nor parts of the archive past its policy');
+SELECT is_empty($$ SELECT p.oid::regprocedure, a.grantee::regrole FROM routine p, aclexplode(p.proacl) a
+                   WHERE a.grantee <> p.proowner
+                     AND p.proname IN ('gpu_node', 'put_gpu_models', 'put_gpu_device', 'make_gpu_queue', 'submit_generation', 'partial_output', 'partial_text',
+                                       'rest_of_text', 'learn_speed', 'output_end', 'gpu_forecasts') $$,
+                'nor what those of the GPU mesh do');
+SELECT is_empty($$ SELECT r.oid::regclass, a.grantee::regrole FROM relation r, aclexplode(r.relacl) a
+                   WHERE r.relname LIKE 'generation%' AND r.relkind IN ('r', 'p') AND a.grantee <> r.relowner
+                     AND NOT (r.relname IN ('generation', 'generation_output') AND a.grantee::regrole::text = 'aurora_admin') $$,
+                'nobody but administrators reads text past job_output(), nor they parts of it past its policy');
 SELECT is((SELECT string_agg(a.grantee::regrole::text, ' ') FROM routine p, aclexplode(p.proacl) a WHERE p.proname = 'report_heartbeat' AND a.grantee <> p.proowner),
           'aurora_node', 'only nodes are granted to report heartbeats');
 SELECT is((SELECT string_agg(rolname, ' ' ORDER BY rolname COLLATE "C") FROM pg_roles
@@ -149,7 +169,7 @@ SELECT is_empty($$ SELECT r.oid::regclass FROM relation r
                 'every table and sequence is registered to be dumped');
 SELECT is_empty($$ SELECT c FROM pg_extension, unnest(extcondition) c WHERE extname = 'aurora' AND c <> '' $$,
                 'all rows of them are dumped');
-SELECT is_empty($$ SELECT r.oid::regclass FROM relation r WHERE r.relkind = 'r' AND r.relpersistence <> 'p' $$,
+SELECT is_empty($$ SELECT r.oid::regclass FROM relation r WHERE r.relkind IN ('r', 'p') AND r.relpersistence <> 'p' $$,
                 'every table is WAL-logged');
 SELECT is_empty($$ SELECT i.indexrelid::regclass, a.attname
                    FROM relation r JOIN pg_index i ON i.indrelid = r.oid
@@ -161,8 +181,12 @@ SELECT is_empty($$ SELECT r.oid::regclass FROM relation r
                      AND r.relname NOT IN ('lead_epoch', 'lead_heartbeat', 'node', 'node_status', 'node_state', 'node_transition', 'node_capability',
                                            'node_probe', 'node_service', 'node_service_status', 'service_hour', 'recovery', 'api', 'api_status',
                                            'secret_rotation', 'secret_audit_chain', 'secret_cache_status')
+                     AND r.relname NOT IN ('job_archive_ring', 'job_minute', 'gpu_device', 'gpu_model', 'gpu_speed', 'generation_output_ring')
                      AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = r.oid AND a.attname = 'company_id') $$,
-                'every table of a tenant carries the company; the mesh belongs to none, and a cell has its owner''s number over all companies');
+                'every table of a tenant carries the company; the mesh and what is counted of queues belong to none, and a cell has its owner''s number over all companies');
+SELECT is((SELECT string_agg(r.relname, ' ' ORDER BY r.relname COLLATE "C") FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attname = 'company_id'
+           WHERE r.relkind IN ('r', 'p') AND r.relname LIKE 'job%' AND NOT a.attnotnull),
+          'job_queue', 'of what jobs have only a queue may be of no company');
 
 -- ---- what the library knows by heart ----
 
@@ -179,6 +203,8 @@ SELECT is(enum_range(NULL::aurora.health_state)::text[], '{up,degraded,down,unkn
 SELECT is(enum_range(NULL::aurora.service_kind)::text[] || enum_range(NULL::aurora.api_state)::text[], '{tcp,http,postgres,systemd,command,healthy,degraded,down}',
           'so are the kinds of services, and how APIs answer');
 SELECT is(aurora.secret_right_labels(), enum_range(NULL::aurora.secret_right)::text[], 'rights to secrets are the same in C and in SQL');
+SELECT is(aurora.job_class_labels(), enum_range(NULL::aurora.job_class)::text[], 'classes of jobs are the same in C and in SQL');
+SELECT is(aurora.job_state_labels(), enum_range(NULL::aurora.job_state)::text[], 'and states of jobs');
 SELECT is(enum_range(NULL::aurora.item_state)::text[], '{open,done,dismissed,delegated,archived}', 'the states are these');
 
 CREATE FUNCTION pg_temp.columns_of(relation regclass) RETURNS text LANGUAGE sql AS $$
@@ -223,7 +249,31 @@ SELECT is(pg_temp.columns_of('aurora.secret_grant'),
 SELECT is(pg_temp.columns_of('aurora.secret_audit_chain'),
           'node chain first_seq head_seq head_hash base_hash began_at broken_seq problem',
           'columns of secret_audit_chain are where C reads them');
-SELECT matches(pg_temp.columns_of('aurora.node'), '^name role address login_role ', 'columns of node are where C reads them');
+SELECT matches(pg_temp.columns_of('aurora.node'), '^name role address login_role drained_at ', 'columns of node are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.job_queue'), 'queue_id company_id name lease max_attempts retry_delay retry_delay_max paused_at drained_at created_at '
+          'normal_slack batch_slack',
+          'columns of job_queue are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.job'),
+          'job_id company_id queue_id class state position ready_at submitted_at attempt max_attempts blockers has_dependents started_at lease_until '
+          'cancel_requested_at progress submitted_by kind unique_key concurrency_key taker note error payload',
+          'columns of job are where C reads and writes them');
+SELECT is((SELECT string_agg(DISTINCT pg_temp.columns_of(r.oid), '; ') FROM relation r WHERE r.relname ~ '^job_archive(_[0-7])?$'),
+          'job_id company_id slot queue_id class state attempt max_attempts ready_at submitted_at started_at finished_at submitted_by kind taker error payload result',
+          'columns of job_archive and of all its parts are where C writes them');
+SELECT is(pg_temp.columns_of('aurora.job_archive_ring'), 'slot filled_from', 'columns of job_archive_ring are where C reads them');
+SELECT matches(pg_temp.columns_of('aurora.topic'), '^topic_id company_id name last_seq first_seq timeline system_identifier ', 'columns of topic are where C reads them');
+SELECT matches(pg_temp.columns_of('aurora.topic_epoch'), '^topic_id from_seq company_id epoch epoch_no timeline system_identifier ', 'columns of topic_epoch are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.event_note'), 'note_id company_id topic payload noted_at', 'columns of event_note are where C writes them');
+SELECT matches(pg_temp.columns_of('aurora.gpu_device'), '^node device kind state draining slots busy memory_total memory_free memory_used reported_at uuid name ',
+               'columns of gpu_device are where C reads them');
+SELECT matches(pg_temp.columns_of('aurora.gpu_model'), '^node device model resident size ', 'columns of gpu_model are where C reads them');
+SELECT matches(pg_temp.columns_of('aurora.gpu_speed'), '^node device model jobs loads load_ms prompt_rate decode_rate mean_output uncached ',
+               'columns of gpu_speed are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.generation'), 'job_id company_id embeds prompt_tokens max_tokens deadline', 'columns of generation are where C reads them');
+SELECT is((SELECT string_agg(DISTINCT pg_temp.columns_of(r.oid), '; ') FROM relation r WHERE r.relname ~ '^generation_output(_[0-2])?$'),
+          'job_id company_id token_no began_at slot text', 'columns of generation_output and of all its parts are where C writes them');
+SELECT is(pg_temp.columns_of('aurora.generation_output_ring'), 'slot filled_from', 'columns of generation_output_ring are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.lead_epoch'), 'epoch_no timeline id lead began_at system_identifier', 'columns of lead_epoch are where C reads them');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -17,7 +17,7 @@ DROP ROLE IF EXISTS regress_elsewhere, regress_of_acme;
 CREATE ROLE regress_elsewhere LOGIN;
 CREATE ROLE regress_of_acme;
 
-SELECT plan(154);
+SELECT plan(164);
 
 CREATE FUNCTION pg_temp.rows_of(query text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -498,6 +498,40 @@ SELECT is(array[aurora.secret('damage', 'well'), aurora.secret('damage', 'hurt')
 SELECT is((SELECT scope FROM aurora.secret_source('damage', 'hurt', 'Acme')), 'company', 'secret_source() still tells which one it is');
 SELECT is(aurora.put_secret('damage', 'hurt', 'healed', company => 'Acme'), 2, 'another value can be put');
 SELECT is(aurora.secret('damage', 'hurt', 'Acme'), 'healed', 'and is read');
+
+-- ---- what nodes tell ----
+
+-- Records first to last of a chain as a node writes them, and what the lead then has of it.
+CREATE FUNCTION pg_temp.lines(first int, last int) RETURNS jsonb LANGUAGE sql AS $$
+    WITH RECURSIVE r (seq, line) AS (
+        SELECT 0, ',"hash":"' || repeat('00', 32) || '"}'
+        UNION ALL
+        SELECT r.seq + 1, b.body || format(',"hash":"%s"}', encode(sha256(aurora.secret_record_told(r.line) || b.body::bytea), 'hex'))
+        FROM r CROSS JOIN LATERAL (SELECT format('{"seq":%s,"at":"2026-01-02T03:04:05.000000Z","action":"read","pid":7', r.seq + 1)) b (body) WHERE r.seq < last)
+    SELECT jsonb_agg(line ORDER BY seq) FROM r WHERE seq >= first
+$$;
+CREATE FUNCTION pg_temp.tell(chain text, records jsonb, more jsonb DEFAULT '{}') RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM aurora.receive_secret_audit('elsewhere', jsonb_build_object('chain', repeat(tell.chain, 32), 'records', records) || more);
+    RETURN (SELECT concat_ws(' ', v.records, v.last_seq, v.ok, v.broken_seq, v.problem) FROM aurora.verify_secret_audit('elsewhere') v WHERE v.chain = repeat(tell.chain, 32));
+END
+$$;
+SELECT is(pg_temp.tell('a', pg_temp.lines(1, 3)), '3 3 t', 'records of a node are taken');
+SELECT is(pg_temp.tell('a', pg_temp.lines(2, 4)), '4 4 t', 'what comes again is taken once');
+SELECT is(pg_temp.tell('a', pg_temp.lines(6, 7)), '4 4 t', 'what goes on behind something that was lost on the way is not taken');
+SELECT is(pg_temp.tell('a', pg_temp.lines(4, 8), '{"anew": 1}'), '8 8 t', 'but when the node sends all of it again');
+SELECT is(pg_temp.tell('a', pg_temp.lines(10, 11), '{"anew": 1}'), '10 11 f 9 a record is missing', 'what it has no more is missing, and the rest is taken');
+SELECT is(pg_temp.tell('b', jsonb_build_array('{"seq":1,"at":"9999-99-99T99:99:99.000000Z","version":"x","pid":{"a":1}}', '{"seq":2,"at":"2026-02-30T03:04:05.000000Z","version":1e99,"pid":-1.5}',
+              '{"seq":3,"service":"\u0000"}', 'no record', '{"seq":5,"version":99999999999,"company_id":99999999999}', '[1]', '{"seq":7,"a":' || repeat('[', 100000))), '7 7 f 1 a record was changed', 'records of any sort are kept');
+SELECT is(pg_temp.rows_of($$ SELECT seq, version, pid, left(detail, 9) FROM aurora.secret_audit WHERE chain LIKE 'b%' ORDER BY seq $$),
+          '(1,,,) (2,,,) (3,,,"{""seq"":3,") (4,,,"no record") (5,,,) (6,,,[1]) (7,,,"{""seq"":7,")', 'and one of them does not keep the others from being seen');
+SELECT is((SELECT count(*) FROM aurora.secret_audit WHERE chain LIKE 'b%' AND at > now() - interval '1 day'), 7::bigint, 'with the time at which they came where they tell none');
+
+INSERT INTO aurora.secret_audit_chain (node, chain, head_seq, head_hash, base_hash) VALUES ('elsewhere', repeat('c', 32), 25000, '\x', '\x');
+INSERT INTO aurora.secret_audit_record (node, chain, seq, at, record)
+    SELECT 'elsewhere', repeat('c', 32), n, CASE WHEN n > 24990 THEN now() ELSE now() - interval '2 years' END, '{}' FROM generate_series(1, 25000) n;
+SELECT is(array[aurora.forget_secret_audit(), aurora.forget_secret_audit(), aurora.forget_secret_audit()], array[20000, 4990, 0]::bigint[], 'old records are forgotten in steps');
+SELECT is(pg_temp.rows_of($$ SELECT first_seq, head_seq, (SELECT count(*) FROM aurora.secret_audit_record r WHERE r.chain = c.chain) FROM aurora.secret_audit_chain c WHERE chain LIKE 'c%' $$), '(24991,25000,10)', 'and no young ones');
 
 SELECT * FROM finish();
 \connect :regress

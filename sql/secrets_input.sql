@@ -14,7 +14,7 @@ SET datestyle = 'ISO';
 CREATE EXTENSION pgtap;
 CREATE EXTENSION aurora;
 
-SELECT plan(245);
+SELECT plan(250);
 
 CREATE FUNCTION pg_temp.rows_of(query text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -117,6 +117,16 @@ SELECT ok(pg_temp.state_of(format(expression, version)) IN ('42704', '23000', '2
     FROM unnest(ARRAY['aurora.delete_secret(''s'', ''k'', repeat(''a'', 63), expected_version => %s)', 'aurora.undelete_secret(''s'', ''k'', repeat(''a'', 63), version => %s)', 'aurora.destroy_secret(''s'', ''k'', repeat(''a'', 63), version => %s)']) expression,
          unnest(ARRAY[-1, 0, 2]) version;
 SELECT is(pg_temp.rows_of($$ SELECT version, state FROM aurora.secrets WHERE service = 's' $$), '(1,active)', 'and changes nothing');
+
+-- ---- what is asked for at any length is written down, so much of it ----
+
+SELECT is(pg_temp.state_of(expression), '42501', title || ' of any length is refused as any other')
+    FROM (VALUES ($$ aurora.secret('s', 'k', repeat('x', 100000)) $$, 'a company'), ($$ aurora.secret('s', 'k', repeat(E'\x01', 100000)) $$, 'one of control characters'),
+                 ($$ aurora.secret('s', 'k', repeat('日本', 50000)) $$, 'a Japanese one')) e (expression, title);
+SELECT is((SELECT problem FROM aurora.secret_audit_status()), NULL, 'and is no trouble of the audit');
+SELECT is(pg_temp.rows_of($$ SELECT r ->> 'company', r ->> 'outcome' FROM (SELECT line::jsonb AS r FROM aurora.secret_audit_status() s, pg_ls_dir(s.directory) f,
+                             regexp_split_to_table(pg_read_file(s.directory || '/' || f), E'\n') line WHERE line ~ '"company":"xxx') l $$),
+          format('(%s,refused)', repeat('x', 200)), 'its beginning is on record');
 
 -- ---- errors tell no value ----
 

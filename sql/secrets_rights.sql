@@ -33,7 +33,7 @@ CREATE ROLE regress_attacker;
 CREATE ROLE regress_other_gateway IN ROLE aurora_gateway;
 GRANT CREATE ON SCHEMA public TO regress_attacker;
 
-SELECT plan(292);
+SELECT plan(298);
 
 CREATE FUNCTION pg_temp.rows_of(query text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -237,6 +237,18 @@ SELECT is(pg_temp.as_role('regress_operator', expression), '42501', 'it does not
                  ($$ aurora.put_secret('stripe', 'k', 'x') $$, 'put'), ($$ aurora.delete_secret('stripe', 'k') $$, 'delete')) e (expression, title);
 SELECT count(*) AS ignored FROM aurora.secret_grants g, aurora.revoke_secret(g.grantee, g.service, g.company, g.may::text) \gset
 SELECT is_empty('SELECT FROM aurora.secret_grants', 'all grants can be taken back as the view shows them');
+
+-- ---- an import opens nothing for who may not read all ----
+
+-- Tokens bear no names: whoever could import them under a name of his own would read them.
+SELECT aurora.export_secrets('stripe')::text AS stolen, aurora.grant_secret('regress_agent', 'mine'), aurora.grant_secret('regress_agent', 'mine', may => 'write'),
+       aurora.export_secrets('*', 'Bolt')::text AS of_bolt \gset
+SELECT is(pg_temp.as_role('regress_agent', format('aurora.import_secrets_json(%L)', replace(:'stolen', '"stripe"', '"mine"'))), '42501', 'who may put does not import what others have exported, under a name that it may read');
+SELECT is(pg_temp.as_role('regress_agent', $$ aurora.secret('mine', 'k') $$), '42704', 'so that it is not opened');
+SELECT is(pg_temp.as_role('regress_boss', format('aurora.import_secrets_json(%L)', replace(:'of_bolt', '"Bolt"', '"Acme"'))), '42501', 'who administers a company does not import what is of another');
+SELECT is(pg_temp.as_role('regress_agent', $$ aurora.import_secrets_json('{"format": "aurora secrets 1", "keys": [], "secrets": []}') $$), '42501', 'it imports no export at all');
+SELECT is(pg_temp.as_role('regress_admin', format('aurora.import_secrets_json(%L)', replace(:'stolen', '"stripe"', '"imported"'))), '2', 'an administrator, who may read all, does');
+SELECT aurora.revoke_secret('regress_agent', 'mine'), aurora.revoke_secret('regress_agent', 'mine', may => 'write'), aurora.destroy_secret('imported', 'k'), aurora.destroy_secret('imported', 'A') \gset ignored_
 
 SELECT aurora.grant_secret('regress_node', '*', 'Acme') AS ignored \gset
 SELECT is(pg_temp.as_role('regress_node', $$ aurora.secret('hubspot', 'k', 'Acme') $$), 'for Acme', 'a grant for a company lets a role read what is of that company');
@@ -556,6 +568,12 @@ REVOKE aurora_admin FROM regress_mighty;
 SELECT is(pg_temp.as_role('regress_mighty', $$ aurora.secret('stripe', 'k') $$), '42501', 'until it is none any more');
 SELECT pg_temp.as_role('regress_boss', $$ aurora.secret('only acme', 'k') $$) AS boss, (aurora.add_principal('boss', 'Acme', trust => 'manager')).owner AS ignored \gset
 SELECT is(array[:'boss', pg_temp.as_role('regress_boss', $$ aurora.secret('only acme', 'k') $$)], array['for Acme', '42501'], 'so does who administers a company, until its trust is less');
+SELECT current_user AS me, aurora.grant_secret('pg_database_owner', 'stripe') AS ignored \gset
+ALTER DATABASE regress_secrets_rights OWNER TO regress_user;
+SELECT pg_temp.as_role('regress_user', $$ aurora.secret('stripe', 'k') $$) AS owner \gset
+ALTER DATABASE regress_secrets_rights OWNER TO :"me";
+SELECT is(array[:'owner', pg_temp.as_role('regress_user', $$ aurora.secret('stripe', 'k') $$)], array['by an agent', '42501'], 'and who owns the database, while it does');
+SELECT aurora.revoke_secret('pg_database_owner', 'stripe') AS ignored \gset
 BEGIN;
 SELECT aurora.revoke_secret('regress_agent', 'stripe') AS ignored \gset
 SELECT pg_temp.as_role('regress_agent', $$ aurora.secret('stripe', 'k') $$) AS revoked \gset

@@ -3,6 +3,7 @@
  */
 #include "core/core.h"
 
+#include "events/events.h"
 #include "fmgr.h"
 #include "gpu/gpu.h"
 #include "jobs/jobs.h"
@@ -24,6 +25,7 @@ static void (*const part_init[])(void) = {
 	aurora_link_init,
 	aurora_launcher_init,
 	aurora_tenancy_init,
+	aurora_events_init,
 	aurora_registry_init,
 	aurora_secrets_init,
 	aurora_priority_init,

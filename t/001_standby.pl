@@ -79,7 +79,7 @@ FROM pg_proc p
 WHERE p.pronamespace = 'aurora'::regnamespace AND p.provolatile = 'v' AND p.prorettype <> 'trigger'::regtype
   AND (EXISTS (SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner))
   AND p.proname NOT IN ('assume', 'company_for', 'item_is_misplaced', 'report_connectivity', 'secret', 'export_secrets',
-                        'restart_secret_audit', 'verify_secret_audit_file')
+                        'restart_secret_audit', 'verify_secret_audit_file', 'wait_events')
 ORDER BY 1
 SQL
 cmp_ok(scalar(@writers), '>=', 25, 'the writing functions are found (' . scalar(@writers) . ')');

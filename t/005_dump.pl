@@ -42,6 +42,8 @@ SELECT aurora.set_groups_apart(2), aurora.run_duty('archive_q4'), aurora.run_dut
 SQL
     $filler->safe_psql('postgres', mesh_sql());
     $filler->safe_psql('postgres', secrets_sql());
+    $filler->safe_psql('postgres', events_sql());
+    $filler->safe_psql('postgres', gpu_sql());
     settle($filler);
     # A change of settings that is half applied is carried on where it is restored.
     $filler->safe_psql('postgres', "SELECT aurora.set_company('company 2', big_threshold => 777)");
@@ -96,6 +98,29 @@ INSERT INTO aurora.secret_grant (company_id, grantee, service, may, role_oid, sy
 INSERT INTO aurora.secret_rotation (rotation_id, started_at, started_by, total) VALUES (1, now(), 'ann', 7);
 SELECT aurora.receive_secret_audit('two', '{"chain": "0123456789abcdef0123456789abcdef", "records": ["{\"seq\":1,\"hash\":\"\"}"]}'),
        aurora.receive_secret_cache('two', '{"hits": 1, "misses": 2, "evictions": 3, "invalidations": 4}');
+SQL
+}
+
+# A row in every table of events; items have made some already.
+sub events_sql
+{
+    return <<'SQL';
+SELECT aurora.publish('chat', '{"text": "ü"}', 'a', company => 'company 1'), aurora.publish('chat', '[1, 2]', company => 'company 1'),
+       aurora.publish('mesh/news', '1');
+SELECT aurora.subscribe('mailer', 'chat', 1, 'company 1'), aurora.set_topic('chat', '90 days', 1000, 'company 1');
+INSERT INTO aurora.event_note (company_id, topic, payload, noted_at) VALUES (1, 'items/owner 1', '{"changed": [1]}', now());
+SQL
+}
+
+# A row in every table of the GPU mesh.
+sub gpu_sql
+{
+    return <<'SQL';
+SELECT aurora.report_devices('[{"index": 0, "kind": "cuda", "name": "ü", "models": [{"name": "m", "resident": true, "size": 5}]}]', 'two'),
+       aurora.learn_speed('two', 0, 'm', '{"usage": {"completion_tokens": 9}, "timings": {"decode_ms": 90}}'), aurora.rotate_generation_output();
+SELECT aurora.generate('m', 'ü', company => 'company 1', timeout => '30 days');
+INSERT INTO aurora.generation_output (job_id, company_id, token_no, began_at, slot, text)
+    SELECT job_id, company_id, 3, 0, slot, 'ü' FROM aurora.generation, generate_series(0, 2) slot;
 SQL
 }
 
@@ -170,6 +195,9 @@ sub goes_on
 
     $target->safe_psql($database, 'CALL aurora.apply_settings()');
     is_sql($target, "SELECT aurora.add_item('next', owner => 'owner 1', company => 'company 1')", $last + 1, "$how: ids go on", $database);
+    is_sql($target, "SELECT aurora.publish('chat', '3', company => 'company 1'), aurora.publish('chat', '1', 'a', 'company 1')", '3|1', "$how: events go on", $database);
+    is_sql($target, "SELECT string_agg(seq::text, ' ') FROM aurora.fetch('mailer', 'chat', 10, 'company 1')", '2 3', "$how: a consumer is where it was", $database);
+    is_sql($target, "SELECT count(DISTINCT epoch), count(*) FROM aurora.events('chat', company => 'company 1')", '2|3', "$how: in an epoch of their own", $database);
     is_sql($target, "SELECT aurora.add_item('feed', owner => 'owner 1', company => 'company 1', provider => 'hubspot', external_id => 'd1')
                      = (SELECT item_id FROM aurora.item WHERE external_id = 'd1')", 't', "$how: items of a source are known again", $database);
     my ($out, $err) = try_sql($target, "SET client_min_messages = warning; SELECT aurora.add_company('company 3'), aurora.set_weight('vip', 3, company => 'company 1'),

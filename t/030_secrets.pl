@@ -205,6 +205,24 @@ both_read("'seen', 'k'", 'newer', 'a newer one is read there, too');
 $_->query_safe('COMMIT') for @lasting;
 both_read("'seen', 'k'", 'newer', 'and after it');
 
+# Nor does an old snapshot keep a right that was taken.
+on_lead("CREATE ROLE rita LOGIN IN ROLE aurora_user; SELECT aurora.grant_secret('rita', 'seen', may => m) FROM unnest('{read,write,export}'::text[]) m");
+my $rita = session($lead);
+$rita->query_safe("SET ROLE rita; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT aurora.put_secret('seen', 'of rita', 'v'), aurora.export_secrets('seen', plain => true)");
+on_lead("SELECT aurora.revoke_secret('rita', 'seen', may => m) FROM unnest('{read,write,export}'::text[]) m");
+for my $call ("secret('seen', 'k')", "secret_source('seen', 'k')", "put_secret('seen', 'of rita', 'w')", "import_secrets_env('seen', 'A=b')", "delete_secret('seen', 'of rita')",
+    "export_secrets('seen')", "export_secrets('seen', plain => true)")
+{
+    $rita->query_safe('SAVEPOINT s');
+    $rita->query("\\set VERBOSITY sqlstate\nSELECT aurora.$call");
+    my $error = $rita->{stderr};
+    $rita->{stderr} = '';
+    like($error, qr/ERROR:  42501/, "in an old snapshot, too, who has no right any more is refused: $call");
+    $rita->query_safe('ROLLBACK TO s');
+}
+$rita->query_safe('ROLLBACK');
+$rita->quit;
+
 # ---- how often the cache answers ----
 
 # Reads these keys in turn in one session; returns hits, misses and evictions that came of it, by the account.

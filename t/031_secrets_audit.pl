@@ -98,6 +98,16 @@ $lead->safe_psql('postgres', "BEGIN; SELECT aurora.put_secret('crm', 'undone', '
 audit_has('alpha', 1, { action => 'put', outcome => 'granted', key => 'undone' }, 'so is a write that is rolled back');
 is_refused($lead, "SELECT aurora.put_secret('crm', 'token', '$hush 4')", '42501', qr/permission denied/, 'a write without the right is refused', role => 'ann');
 audit_has('alpha', 1, { action => 'put', outcome => 'refused', session => 'ann' }, '... and written down');
+for my $case (
+    [ 'export', "export_secrets('crm')" ], [ 'export', "export_secrets('crm', plain => true)" ], [ 'grant', "grant_secret('ann', 'crm')" ],
+    [ 'revoke', "revoke_secret('ann', 'crm')" ], [ 'import', q{import_secrets_json('{"format": "aurora secrets 1", "keys": [], "secrets": []}')} ])
+{
+    my ($action, $call) = @$case;
+    my $before = audit_records('alpha', action => $action, outcome => 'refused', session => 'ann');
+
+    is_refused($lead, "SELECT aurora.$call", '42501', qr/permission denied/, "refused: $call", role => 'ann');
+    audit_has('alpha', $before + 1, { action => $action, outcome => 'refused', session => 'ann' }, '... and written down');
+}
 $lead->safe_psql('postgres', <<"SQL");
 SELECT aurora.grant_secret('ann', 'other');
 SELECT aurora.revoke_secret('ann', 'other');
@@ -158,11 +168,14 @@ for my $node (@both)
     my ($last) = (audit_records($name, key => 'strict', action => 'read'))[-1];
     cmp_ok($node->safe_psql('postgres', $seen), '>=', $last->{seq}, '... when its record was on disk');
 }
+is_sql($lead, "SELECT aurora.export_secrets('crm', plain => true) -> 'crm' ->> 'strict'", "$hush 2", 'values are exported in plain text');
+my ($exported) = (audit_records('alpha', action => 'export'))[-1];
+cmp_ok($lead->safe_psql('postgres', "SELECT max(synced_seq) $status"), '>=', $exported->{seq}, '... when their records were on disk');
 configure_node($_, 'aurora.secret_audit_sync_interval' => "'100ms'") for @both;
 
 # ---- the lead is away ----
 
-my $reads = "SELECT count(aurora.secret('crm', 'n' || 1 + n % 19)) FROM generate_series(1, %s) n";
+my $reads = "SELECT count(aurora.secret('crm', 'n' || 1 + n %% 19)) FROM generate_series(1, %s) n";
 $lead->stop;
 for my $times (1 .. 3)
 {
@@ -222,6 +235,23 @@ my $written = audit_records('alpha');
 kill_server($lead);
 cmp_ok(all_arrive($lead, 'alpha', 'the server of the lead is killed: all arrives there'), '>=', $written, '... what was written before');
 comes($lead, "SELECT count(*) FROM aurora.nodes WHERE state = 'up'", 'both are up again', '2');
+
+# ---- a lead that has not had what the one before it had ----
+
+# As a standby that is promoted before the last records have come to it.
+$standby->safe_psql('postgres', sprintf($reads, 100));
+comes($standby, "SELECT last_seq = delivered_seq $status", 'the lead has all');
+$lead->safe_psql('postgres', <<'SQL');
+BEGIN;
+SET LOCAL session_replication_role = replica;
+SELECT head_seq FROM aurora.secret_audit_chain WHERE node = 'beta' FOR UPDATE;
+DELETE FROM aurora.secret_audit_record r USING aurora.secret_audit_chain c WHERE (c.node, c.chain) = (r.node, r.chain) AND r.node = 'beta' AND r.seq > c.head_seq - 50;
+UPDATE aurora.secret_audit_chain c SET head_seq = r.seq, head_hash = aurora.secret_record_told(r.record)
+    FROM aurora.secret_audit_record r WHERE (c.node, c.chain) = (r.node, r.chain) AND c.node = 'beta' AND r.seq = c.head_seq - 50;
+COMMIT;
+SQL
+$standby->safe_psql('postgres', sprintf($reads, 100));
+all_arrive($lead, 'beta', 'what a lead has lost is sent to it again');
 
 # ---- somebody changes what the lead has ----
 
@@ -350,6 +380,28 @@ is_sql($standby, $read, "$hush 1", 'when records that the lead has were cut off 
 isnt($standby->safe_psql('postgres', "SELECT chain $status"), $chain_before, '... in another chain');
 ok(scalar(grep { JSON::PP::encode_json($_) =~ /\Q$chain_before\E/ } audit_records('beta', action => 'begin')), '... whose first record tells of the old one');
 
+# ---- records that are damaged before the lead has them ----
+
+$chain_before = $standby->safe_psql('postgres', "SELECT chain $status");
+$lead->stop;
+$standby->safe_psql('postgres', sprintf($reads, 50));
+my $last = $standby->safe_psql('postgres', "SELECT last_seq $status");
+$standby->stop;
+my $damaged_file = last_file('beta');
+my $damaged = slurp_file($damaged_file);
+$damaged =~ s/(?<=\n)(\{"seq":@{[ $last - 10 ]},.*?)"granted"/$1"gr\xFF\xFEnted"/ or die 'no record is damaged';
+$damaged =~ s/(?<=\n)\{"seq":@{[ $last - 5 ]},"at":"\d{4}/{"seq":@{[ $last - 5 ]},"at":"0000/ or die 'no record is damaged';
+$damaged =~ s/(?<=\n)(\{"seq":@{[ $last - 3 ]},.*?"pid":)\d+/$1"x"/ or die 'no record is damaged';
+overwrite($damaged_file, $damaged);
+$lead->start;
+$standby->start;
+is_sql($standby, $read, "$hush 1", 'when records that the lead lacks were damaged, reads go on');
+comes($lead, "SELECT last_seq, broken_seq FROM aurora.verify_secret_audit('beta') WHERE chain = '$chain_before'", '... the lead gets all of them, and knows which is the first', "$last|" . ($last - 10));
+is_sql($lead, "SELECT count(*), count(pid) FROM aurora.secret_audit WHERE chain = '$chain_before' AND seq > $last - 20", '20|19', '... and shows what can be read');
+comes($lead, "SELECT state FROM aurora.nodes WHERE name = 'beta'", '... while the node is up', 'up');
+comes($standby, "SELECT last_seq = delivered_seq $status", '... and goes on in another chain');
+unlink($damaged_file);
+
 # ---- no room ----
 
 # Files of this server may grow to so many bytes; undef is no limit.
@@ -384,11 +436,17 @@ $lead->start;
 # ---- as much as the files may be ----
 
 comes($standby, "SELECT last_seq = delivered_seq $status", 'all is delivered when the lead is back');
+my $broken = (audit_files('beta'))[0];
+append_to_file($broken, "no record\n");
 configure_node($standby, 'aurora.secret_audit_segment_size' => 64, 'aurora.secret_audit_size_limit' => 1, 'aurora.secret_audit_file_retention' => 0);
 my $reads_again = sub { return (try_sql($standby, $read))[0] eq "$hush 1" };
 my $small = sub { my $size = 0; $size += -s $_ // 0 for audit_files('beta'); return $size <= 1024 * 1024 };
 ok(wait_until($reads_again), 'reads go on');
 ok(wait_until($small), 'old files that the lead has are deleted, until they are within the limit');
+ok(-e $broken, '... but for one that does not hold, which does not keep the others');
+my $with_it = $standby->safe_psql('postgres', "SELECT file_bytes $status");
+unlink($broken);
+comes($standby, "SELECT file_bytes < $with_it $status", '... until somebody removes it');
 $lead->stop;
 my ($refused, $tries) = ('', 0);
 while ($refused eq '' && $tries++ < 200)
@@ -432,6 +490,16 @@ comes($standby, "SELECT count(*) FROM aurora.secret_audit WHERE node = 'beta' AN
     'and its records now live in its own table', $now - $seq_before);
 is_sql($standby, "SELECT bool_and(ok) FROM aurora.verify_secret_audit('beta') WHERE chain = '$chain_before'", 't', '... without a break');
 is_sql($standby, "SELECT bool_and(ok) FROM aurora.verify_secret_audit_file() WHERE chain = '$chain_before'", 't', '... as in its files');
+
+# ---- what is old is forgotten, on record ----
+
+is_sql($standby, "SELECT aurora.forget_secret_audit('100 years')", 0, 'where nothing is old enough nothing is forgotten');
+audit_has('beta', 0, { action => 'forget' }, '... nor is that written down');
+my $forgotten = $standby->safe_psql('postgres', "SELECT aurora.forget_secret_audit('0')");
+cmp_ok($forgotten, '>', 0, 'an administrator makes the lead forget');
+audit_has('beta', 1, { action => 'forget', outcome => 'granted', session => 'postgres' }, '... and that is written down');
+my ($forget) = audit_records('beta', action => 'forget');
+like($forget->{detail}, qr/^$forgotten records/, '... with how many records it were');
 
 # ---- nowhere to write ----
 

@@ -25,6 +25,11 @@ libpq_only_in_core() {
         none_of 'uses libpq outside src/core'
 }
 
+hiredis_only_in_events() {
+    find src -name '*.o' ! -path 'src/events/*' -exec nm -A --undefined-only {} + | grep -E ' U redis' |
+        none_of 'uses hiredis outside src/events'
+}
+
 # Prints "file header" for each included header that lies in a folder of src/.
 included_folders() {
     find "src/$1" -name '*.[ch]' -exec grep -HoE '^[[:space:]]*#[[:space:]]*include[[:space:]]+["<][^">]+' {} + |

@@ -50,6 +50,7 @@ typedef enum AuroraBell
 {
 	AURORA_BELL_TOPIC,
 	AURORA_BELL_QUEUE,
+	AURORA_BELL_NOTE,
 } AuroraBell;
 
 extern void aurora_bell_init(void);
@@ -154,6 +155,7 @@ typedef enum AuroraProcess
 	AURORA_PROCESS_AGENT,	/* on every node */
 	AURORA_PROCESS_WORKER,	/* on the lead */
 	AURORA_PROCESS_AUDITOR, /* on every node */
+	AURORA_PROCESS_COURIER, /* on every node */
 	AURORA_PROCESS_COUNT
 } AuroraProcess;
 

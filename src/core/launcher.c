@@ -2,10 +2,10 @@
  * The launcher: which background processes run, and in which database.
  *
  * One "launcher" without a database runs on every node from the moment it answers reads. It watches
- * aurora.database and keeps one process of each kind in it: the "agent" and the "auditor" on every
- * node, the "worker" on the lead only, so that a promoted standby gets its worker by itself. They
- * never stand in the way of DROP, RENAME or copying of their database: such a command has them
- * leave first.
+ * aurora.database and keeps one process of each kind in it: the "agent", the "auditor" and the
+ * "courier" on every node, the "worker" on the lead only, so that a promoted standby gets its
+ * worker by itself. They never stand in the way of DROP, RENAME or copying of their database: such
+ * a command has them leave first.
  */
 #include "core/core.h"
 
@@ -52,6 +52,7 @@ static const Kind kinds[AURORA_PROCESS_COUNT] = {
 	[AURORA_PROCESS_AGENT] = {"aurora agent", "aurora_agent_main", true},
 	[AURORA_PROCESS_WORKER] = {"aurora worker", "aurora_worker_main", false},
 	[AURORA_PROCESS_AUDITOR] = {"aurora auditor", "aurora_auditor_main", true},
+	[AURORA_PROCESS_COURIER] = {"aurora courier", "aurora_courier_main", true},
 };
 
 typedef struct Slot

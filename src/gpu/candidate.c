@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #define LOOK_AT 512 /* jobs of a class that a claim looks at */
+#define AGAIN 64	/* jobs that wait after an attempt, beside these */
 #define PLACES 16	/* of devices, remembered by a session */
 
 /* Columns of aurora.generation, in table order. */
@@ -49,8 +50,9 @@ typedef struct Reading
 	int most;
 	int found;
 	int seen;
-	int64 last; /* position */
-	bool ended; /* no more wait */
+	int64 last;		/* position */
+	bool ended;		/* no more wait */
+	bool has_again; /* all that wait after an attempt are candidates already */
 	/* Rows of aurora.generation. */
 	Relation table;
 	Relation index;
@@ -184,6 +186,18 @@ make_room(AuroraGpuWorld *world)
 	world->candidates = repalloc(world->candidates, world->job_room * sizeof(AuroraGpuCandidate));
 }
 
+/*
+ * A job that has been tried goes on waiting: whoever reads its text does.
+ */
+static TimestampTz
+waits_since(TupleTableSlot *slot)
+{
+	bool again = DatumGetInt32(slot->tts_values[AURORA_JOB_ATTEMPT]) > 0;
+
+	return DatumGetTimestampTz(
+		slot->tts_values[again ? AURORA_JOB_SUBMITTED_AT : AURORA_JOB_READY_AT]);
+}
+
 static void
 look_at(Reading *reading, AuroraLaneScan *lane)
 {
@@ -194,7 +208,8 @@ look_at(Reading *reading, AuroraLaneScan *lane)
 	int model;
 
 	slot_getallattrs(slot);
-	if (slot->tts_isnull[AURORA_JOB_KIND])
+	if (slot->tts_isnull[AURORA_JOB_KIND] ||
+		(reading->has_again && DatumGetInt32(slot->tts_values[AURORA_JOB_ATTEMPT]) > 0))
 		return;
 	model = find_model(world, slot->tts_values[AURORA_JOB_KIND]);
 	if (model < 0)
@@ -211,8 +226,7 @@ look_at(Reading *reading, AuroraLaneScan *lane)
 	job->job_id = DatumGetInt64(slot->tts_values[AURORA_JOB_ID]);
 	job->model = model;
 	job->class = lane->class;
-	job->age =
-		Max((world->now - DatumGetTimestampTz(slot->tts_values[AURORA_JOB_READY_AT])) / 1e6, 0);
+	job->age = Max((world->now - waits_since(slot)) / 1e6, 0);
 	candidate->position = lane->position;
 	candidate->place = slot->tts_tid;
 	candidate->class = lane->class;
@@ -249,6 +263,47 @@ look_from(Reading *reading, AuroraJobClass class, AuroraLaneRead read, int look_
 	return first;
 }
 
+static void
+forget_jobs(AuroraGpuWorld *world)
+{
+	world->view.job_count = 0;
+	memset(world->view.waiters, 0, world->view.model_count * sizeof(int));
+}
+
+/*
+ * Jobs whose last attempt failed or lost its lease have lost their place, too, and somebody may be
+ * reading their text: they are candidates wherever they stand.
+ */
+static void
+look_at_again(Reading *reading, Snapshot snapshot)
+{
+	Relation index = index_open(aurora_relation_oid("gpu_job_again"), AccessShareLock);
+	IndexScanDesc scan = index_beginscan(reading->jobs, index, snapshot, 1, 0);
+	AuroraLaneScan lane = {.queue_id = reading->world->queue_id};
+	int seen = 0;
+	ScanKeyData key;
+
+	lane.slot = table_slot_create(reading->jobs, NULL);
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(lane.queue_id));
+	index_rescan(scan, &key, 1, NULL, 0);
+	reading->found = 0;
+	while (seen < AGAIN && index_getnext_slot(scan, ForwardScanDirection, lane.slot))
+	{
+		slot_getallattrs(lane.slot);
+		lane.class =
+			aurora_job_class_from_oid(DatumGetObjectId(lane.slot->tts_values[AURORA_JOB_CLASS]));
+		lane.position = DatumGetInt64(lane.slot->tts_values[AURORA_JOB_POSITION]);
+		look_at(reading, &lane);
+		seen++;
+	}
+	reading->has_again = seen < AGAIN;
+	if (!reading->has_again) /* too many to tell apart: they stand in the queue like others */
+		forget_jobs(reading->world);
+	ExecDropSingleTupleTableSlot(lane.slot);
+	index_endscan(scan);
+	index_close(index, AccessShareLock);
+}
+
 /*
  * The device found nothing among the first: it looks on where it ended the last time.
  */
@@ -270,6 +325,7 @@ aurora_gpu_world_add_jobs(AuroraGpuWorld *world, Relation jobs, int device, int 
 	Reading reading = {.world = world, .jobs = jobs, .device = device, .most = most};
 
 	open_generations(&reading, snapshot);
+	look_at_again(&reading, snapshot);
 	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
 	{
 		int64 first;

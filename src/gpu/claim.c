@@ -4,6 +4,7 @@
  */
 #include "gpu/gpu.h"
 
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -38,7 +39,9 @@ typedef struct Claiming
 	AuroraTaking taking;
 	AuroraGpuWorld world;
 	const AuroraGpuCandidate *candidate; /* that is being claimed */
+	AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT];
 	int64 first_waiting[AURORA_JOB_CLASS_COUNT];
+	int64 taken[AURORA_JOB_CLASS_COUNT];
 	bool has_expired;
 } Claiming;
 
@@ -87,37 +90,33 @@ give(AuroraTaking *taking, const Datum *job, const bool *nulls, AuroraJobClass c
 }
 
 /*
- * Locks the job and claims it; false when it is to be passed over: another session has it, its
- * concurrency key lets none run, or somebody still appends to its text.
+ * Claims the job; false when it is to be passed over: another session has it, its concurrency key
+ * lets none run, or somebody still appends to its text.
  */
 static bool
 claim_candidate(Claiming *claiming, const AuroraGpuCandidate *candidate)
 {
 	AuroraTaking *taking = &claiming->taking;
+	ItemPointerData place = candidate->place;
 	AuroraLaneScan at = {.queue_id = claiming->world.queue_id,
 						 .class = candidate->class,
 						 .position = candidate->position,
+						 .taken = PG_INT64_MIN,
 						 .first_locked = PG_INT64_MAX};
 	bool claimed = false;
-	bool isnull;
 
-	at.slot = MakeSingleTupleTableSlot(RelationGetDescr(taking->jobs.relation), &TTSOpsVirtual);
-	at.slot->tts_tid = candidate->place;
-	if (aurora_taking_lock(taking, &at))
+	at.slot = table_slot_create(taking->jobs.relation, NULL);
+	if (table_tuple_fetch_row_version(taking->jobs.relation, &place, taking->snapshot, at.slot))
 	{
-		Datum job_id = slot_getattr(taking->jobs.slot, AURORA_JOB_ID + 1, &isnull);
-		Datum attempt = slot_getattr(taking->jobs.slot, AURORA_JOB_ATTEMPT + 1, &isnull);
-
-		claimed = DatumGetInt32(attempt) == 0 ||
-				  aurora_gpu_lock_output(DatumGetInt64(job_id), false, false);
-	}
-	if (claimed)
-	{
+		slot_getallattrs(at.slot);
 		claiming->candidate = candidate;
-		slot_getallattrs(taking->jobs.slot);
-		aurora_taking_claim(taking, &at);
+		claimed = (DatumGetInt32(at.slot->tts_values[AURORA_JOB_ATTEMPT]) == 0 ||
+				   aurora_gpu_lock_output(DatumGetInt64(at.slot->tts_values[AURORA_JOB_ID]), false,
+										  false)) &&
+				  aurora_taking_claim(taking, &at);
 	}
 	ExecDropSingleTupleTableSlot(at.slot);
+	claiming->taken[at.class] = Max(claiming->taken[at.class], at.taken);
 	return claimed;
 }
 
@@ -159,13 +158,10 @@ read_world(Claiming *claiming, const char *node, int32 number, int *device)
 {
 	AuroraTaking *taking = &claiming->taking;
 	int32 queue_id = taking->queue->queue_id;
-	AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT];
 
+	aurora_lanes_read(queue_id, claiming->reads);
 	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
-	{
-		reads[class] = aurora_lane_read(queue_id, class);
-		taking->lanes[class].read = reads[class];
-	}
+		claiming->taken[class] = PG_INT64_MIN;
 	taking->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	aurora_gpu_world_read(&claiming->world, queue_id, taking->snapshot);
 	*device = aurora_gpu_world_device(&claiming->world, node, number);
@@ -175,7 +171,7 @@ read_world(Claiming *claiming, const char *node, int32 number, int *device)
 						errhint("aurora.report_devices() says which it has.")));
 	if (claiming->world.view.devices[*device].is_live)
 		aurora_gpu_world_add_jobs(&claiming->world, taking->jobs.relation, *device,
-								  aurora_gpu_candidates, reads, taking->snapshot,
+								  aurora_gpu_candidates, claiming->reads, taking->snapshot,
 								  claiming->first_waiting);
 }
 
@@ -185,13 +181,9 @@ read_world(Claiming *claiming, const char *node, int32 number, int *device)
 static void
 advance_marks(Claiming *claiming, int device)
 {
-	if (!claiming->world.view.devices[device].is_live)
-		return;
-	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
-		if (claiming->taking.lanes[class].read.mark != PG_INT64_MAX)
-			aurora_lane_advance(claiming->world.queue_id, class,
-								&claiming->taking.lanes[class].read,
-								claiming->first_waiting[class]);
+	if (claiming->world.view.devices[device].is_live)
+		aurora_lanes_advance(claiming->world.queue_id, claiming->reads, claiming->first_waiting,
+							 claiming->taken);
 }
 
 static void

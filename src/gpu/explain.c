@@ -52,8 +52,7 @@ read_world(AuroraGpuWorld *world, const char *node, int32 number, int *device, i
 	Relation jobs;
 
 	if (queue)
-		for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
-			reads[class] = aurora_lane_read(queue->queue_id, class);
+		aurora_lanes_read(queue->queue_id, reads);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	aurora_gpu_world_read(world, queue ? queue->queue_id : 0, snapshot);
 	if (device)

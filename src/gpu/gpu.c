@@ -73,6 +73,29 @@ aurora_gpu_queue(Snapshot snapshot)
 	return queue_id == 0 ? NULL : aurora_queue_get(queue_id, snapshot);
 }
 
+/*
+ * Unlike who takes other jobs, a role that is registered for no node has no name to go by.
+ */
+char *
+aurora_gpu_caller_node(Snapshot snapshot)
+{
+	AuroraCaller caller = aurora_caller_now();
+	char *node = NULL;
+	AuroraScan scan;
+	ScanKeyData key;
+	NameData name;
+
+	if (!OidIsValid(caller.role) || superuser_arg(caller.role))
+		return NULL;
+	namestrcpy(&name, GetUserNameFromId(caller.role, false));
+	ScanKeyInit(&key, 4, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&name));
+	aurora_scan_open(&scan, "node", "node_login_role_key", snapshot, 1, &key);
+	if (aurora_scan_next(&scan))
+		node = TextDatumGetCString(scan.values[0]);
+	aurora_scan_close(&scan);
+	return node;
+}
+
 static bool
 node_exists(text *name, Snapshot snapshot)
 {
@@ -87,8 +110,8 @@ node_exists(text *name, Snapshot snapshot)
 	return found;
 }
 
-static bool
-caller_is_operator(void)
+bool
+aurora_gpu_caller_operates(void)
 {
 	bool isnull;
 	Datum result = aurora_jobs_call("SELECT aurora.is_operator()", 0, NULL, NULL, NULL, &isnull);
@@ -101,8 +124,7 @@ aurora_gpu_node_argument(FunctionCallInfo fcinfo, int number, Snapshot snapshot)
 {
 	text *named = PG_ARGISNULL(number) ? NULL : PG_GETARG_TEXT_PP(number);
 	char *given = named ? text_to_cstring(named) : NULL;
-	bool is_drained;
-	char *node = aurora_queue_node(snapshot, &is_drained);
+	char *node = aurora_gpu_caller_node(snapshot);
 
 	if (node && given && strcmp(node, given) != 0)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -110,7 +132,7 @@ aurora_gpu_node_argument(FunctionCallInfo fcinfo, int number, Snapshot snapshot)
 						errhint("The caller is node \"%s\".", node)));
 	if (node)
 		return node;
-	if (!caller_is_operator())
+	if (!aurora_gpu_caller_operates())
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("role \"%s\" is the login role of no node",
 							   GetUserNameFromId(aurora_caller_now().role, false)),

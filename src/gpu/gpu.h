@@ -22,6 +22,10 @@ extern AuroraGpuSettings aurora_gpu_settings(void);
 /* The shared queue "gpu", or NULL when nothing has been asked for yet. */
 extern AuroraQueue *aurora_gpu_queue(Snapshot snapshot);
 
+/* The node that the caller logs in as, or NULL; is the caller an operator or an administrator. */
+extern char *aurora_gpu_caller_node(Snapshot snapshot);
+extern bool aurora_gpu_caller_operates(void);
+
 /*
  * The node that a worker's call is about: its login role's, or the one named by an operator. Raises
  * 42501 and 22023.

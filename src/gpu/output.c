@@ -172,7 +172,6 @@ last_piece(int64 job_id, Snapshot snapshot)
 static void
 begin(Appending *appending)
 {
-	bool is_drained;
 	Snapshot snapshot = GetActiveSnapshot();
 
 	appending->queue = aurora_gpu_queue(snapshot);
@@ -181,17 +180,11 @@ begin(Appending *appending)
 						errmsg("nothing has been asked of a model yet"),
 						errhint("aurora.take_generations() gives jobs to append to.")));
 	aurora_queue_require_taker(appending->queue, snapshot);
-	appending->node = aurora_queue_node(snapshot, &is_drained);
-	if (appending->node == NULL)
-	{
-		bool isnull;
-
-		if (!DatumGetBool(
-				aurora_jobs_call("SELECT aurora.is_operator()", 0, NULL, NULL, NULL, &isnull)))
-			ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-							errmsg("permission denied to append to the text of jobs"),
-							errhint("Nodes that have them and operators may.")));
-	}
+	appending->node = aurora_gpu_caller_node(snapshot);
+	if (appending->node == NULL && !aurora_gpu_caller_operates())
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied to append to the text of jobs"),
+						errhint("Nodes that have them and operators may.")));
 	appending->slot = current_slot();
 	appending->running = aurora_job_state_oid(AURORA_JOB_RUNNING);
 }
@@ -255,7 +248,8 @@ insert_piece(Appending *appending, int64 job_id, int32 company_id, int32 token_n
 }
 
 /*
- * A lease that is half over is renewed: it is not worth a write each time.
+ * A lease that is half over is renewed: it is not worth a write each time. When another session is
+ * changing the job, the next batch renews it.
  */
 static void
 renew(Appending *appending, const Batch *batch, const Held *held)
@@ -268,20 +262,17 @@ renew(Appending *appending, const Batch *batch, const Held *held)
 	if (held->lease_until - now > appending->queue->lease_us / 2)
 		return;
 	aurora_job_table_open(&appending->jobs, "job");
-	if (aurora_job_lock(&appending->jobs, batch->job_id))
+	if (aurora_job_find(&appending->jobs, batch->job_id))
 	{
 		TupleTableSlot *job = appending->jobs.slot;
 
-		slot_getallattrs(job);
 		memcpy(values, job->tts_values, sizeof(values));
 		memcpy(nulls, job->tts_isnull, sizeof(nulls));
+		values[AURORA_JOB_LEASE_UNTIL] = TimestampTzGetDatum(until);
 		if (DatumGetObjectId(values[AURORA_JOB_STATE]) == appending->running &&
-			DatumGetInt32(values[AURORA_JOB_ATTEMPT]) == batch->attempt)
-		{
-			values[AURORA_JOB_LEASE_UNTIL] = TimestampTzGetDatum(until);
-			aurora_job_replace(&appending->jobs, values, nulls);
+			DatumGetInt32(values[AURORA_JOB_ATTEMPT]) == batch->attempt &&
+			aurora_job_replace(&appending->jobs, job, values, nulls) == TM_Ok)
 			aurora_queue_due_at(held->queue_id, until);
-		}
 	}
 	aurora_job_table_close(&appending->jobs);
 }

@@ -6,6 +6,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -61,7 +62,7 @@ static const int source[ARCHIVE_COLUMNS] = {
 /* What a batch of results works with. */
 typedef struct Finishing
 {
-	AuroraJobTable jobs;
+	AuroraJobTable *jobs;
 	AuroraJobTable archive;
 	int32 archive_slot;
 	Oid done;
@@ -116,7 +117,7 @@ require_right(Finishing *finishing, int32 queue_id)
 static void
 archive_job(Finishing *finishing, Jsonb *result)
 {
-	TupleTableSlot *job = finishing->jobs.slot;
+	TupleTableSlot *job = finishing->jobs->slot;
 	Datum values[ARCHIVE_COLUMNS];
 	bool nulls[ARCHIVE_COLUMNS] = {false};
 
@@ -143,7 +144,7 @@ archive_job(Finishing *finishing, Jsonb *result)
 static void
 note_waiters(Finishing *finishing)
 {
-	TupleTableSlot *job = finishing->jobs.slot;
+	TupleTableSlot *job = finishing->jobs->slot;
 
 	if (DatumGetBool(job->tts_values[AURORA_JOB_HAS_DEPENDENTS]))
 		finishing->blockers[finishing->blocker_count++] = job->tts_values[AURORA_JOB_ID];
@@ -186,24 +187,42 @@ let_others_go(Finishing *finishing)
 }
 
 /*
- * False when the caller does not have the job in this attempt.
+ * Does the caller have the job in the table's slot in this attempt?
+ */
+static bool
+is_held(Finishing *finishing, int32 attempt)
+{
+	TupleTableSlot *job = finishing->jobs->slot;
+
+	require_right(finishing, DatumGetInt32(job->tts_values[AURORA_JOB_QUEUE_ID]));
+	return DatumGetObjectId(job->tts_values[AURORA_JOB_STATE]) == finishing->running &&
+		   DatumGetInt32(job->tts_values[AURORA_JOB_ATTEMPT]) == attempt &&
+		   is_taker(finishing, job->tts_values[AURORA_JOB_TAKER],
+					job->tts_isnull[AURORA_JOB_TAKER]);
+}
+
+/*
+ * False when the caller does not have the job in this attempt. What was looked at is what is
+ * deleted: when somebody has changed it meanwhile, as a renewed lease does, it is looked at anew.
  */
 static bool
 finish_one(Finishing *finishing, const AuroraJobResult *result)
 {
-	TupleTableSlot *job = finishing->jobs.slot;
+	TupleTableSlot *job = finishing->jobs->slot;
 	AuroraJobCounts counts = {.done = 1};
+	TM_Result deleted;
 
-	if (!aurora_job_lock(&finishing->jobs, result->job_id))
-		return false;
-	slot_getallattrs(job);
-	require_right(finishing, DatumGetInt32(job->tts_values[AURORA_JOB_QUEUE_ID]));
-	if (DatumGetObjectId(job->tts_values[AURORA_JOB_STATE]) != finishing->running ||
-		DatumGetInt32(job->tts_values[AURORA_JOB_ATTEMPT]) != result->attempt ||
-		!is_taker(finishing, job->tts_values[AURORA_JOB_TAKER], job->tts_isnull[AURORA_JOB_TAKER]))
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!aurora_job_find(finishing->jobs, result->job_id) ||
+			!is_held(finishing, result->attempt))
+			return false;
+		deleted = aurora_job_delete(finishing->jobs);
+	} while (deleted == TM_Updated);
+	if (deleted != TM_Ok)
 		return false;
 	archive_job(finishing, result->result);
-	aurora_job_delete(&finishing->jobs);
 	note_waiters(finishing);
 	counts.run_ms =
 		(finishing->now - DatumGetTimestampTz(job->tts_values[AURORA_JOB_STARTED_AT])) / 1000;
@@ -232,9 +251,12 @@ refuse(const AuroraJobResult *result)
 }
 
 int
-aurora_jobs_finish(AuroraJobResult *results, int count)
+aurora_jobs_finish(AuroraJobTable *jobs, AuroraJobResult *results, int count,
+				   const AuroraQueue *allowed)
 {
-	Finishing finishing = {.archive_slot = aurora_job_archive_slot(),
+	Finishing finishing = {.jobs = jobs,
+						   .allowed_queue = allowed ? allowed->queue_id : 0,
+						   .archive_slot = aurora_job_archive_slot(),
 						   .done = aurora_job_state_oid(AURORA_JOB_DONE),
 						   .running = aurora_job_state_oid(AURORA_JOB_RUNNING),
 						   .now = GetCurrentTimestamp()};
@@ -252,13 +274,11 @@ aurora_jobs_finish(AuroraJobResult *results, int count)
 	qsort(results, count, sizeof(AuroraJobResult), compare_results);
 	finishing.snapshot = RegisterSnapshot(GetLatestSnapshot());
 	finishing.node = aurora_queue_node(finishing.snapshot, &is_drained);
-	aurora_job_table_open(&finishing.jobs, "job");
 	aurora_job_table_open(&finishing.archive, archive);
 	for (int i = 0; i < count; i++)
 		if (!finish_one(&finishing, &results[i]))
 			refused[refused_count++] = results[i];
 	aurora_job_table_close(&finishing.archive);
-	aurora_job_table_close(&finishing.jobs);
 	UnregisterSnapshot(finishing.snapshot);
 	CommandCounterIncrement();
 	let_others_go(&finishing);
@@ -276,13 +296,19 @@ Datum
 aurora_finish_job(PG_FUNCTION_ARGS)
 {
 	AuroraJobResult result;
+	AuroraJobTable jobs;
+	int finished;
 
 	aurora_lead_require();
+	PreventCommandIfReadOnly("finish_job()");
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("a job's number and attempt may not be null")));
 	result.job_id = PG_GETARG_INT64(0);
 	result.attempt = PG_GETARG_INT32(1);
 	result.result = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
-	PG_RETURN_BOOL(aurora_jobs_finish(&result, 1) == 1);
+	aurora_job_table_open(&jobs, "job");
+	finished = aurora_jobs_finish(&jobs, &result, 1, NULL);
+	aurora_job_table_close(&jobs);
+	PG_RETURN_BOOL(finished == 1);
 }

@@ -201,6 +201,7 @@ aurora_jobs_init(void)
 	static int retention_days;
 
 	aurora_lane_init();
+	aurora_queue_init();
 	aurora_settle_init();
 	DefineCustomIntVariable("aurora.job_retention", "Days for which jobs that have ended are kept.",
 							NULL, &retention_days, 30, 1, 36500, PGC_SIGHUP, 0, NULL, NULL, NULL);

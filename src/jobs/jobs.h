@@ -10,6 +10,8 @@
 #define AURORA_JOBS_H
 
 #include "core/core.h"
+
+#include "access/tableam.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "nodes/execnodes.h"
@@ -40,12 +42,15 @@ extern Datum aurora_jobs_call(const char *sql, int count, const Oid *types, Datu
 
 /* ---- queue.c ---- */
 
+extern void aurora_queue_init(void);
+
 typedef struct AuroraQueue
 {
 	int32 queue_id;
 	int32 company_id; /* 0 for none: all share it */
 	char *name;
 	int64 lease_us;
+	int64 slack_us[AURORA_JOB_CLASS_COUNT];
 	int32 max_attempts;
 	bool is_paused;
 	bool is_drained;
@@ -56,6 +61,9 @@ typedef struct AuroraQueue
  * one of that name. "company" is NULL for the caller's own. Raises 22023 when there is none.
  */
 extern AuroraQueue *aurora_queue_find(text *name, text *company, Snapshot snapshot);
+
+/* The same on the lead, where the queue "default" is made when it is first needed. */
+extern AuroraQueue *aurora_queue_need(text *name, text *company, Snapshot snapshot);
 
 /* NULL when there is none of that number. */
 extern AuroraQueue *aurora_queue_get(int32 queue_id, Snapshot snapshot);
@@ -83,12 +91,17 @@ typedef struct AuroraLaneRead
 	uint64 arrivals;
 } AuroraLaneRead;
 
-/* Call it before the snapshot is taken with which the lane is read. */
-extern AuroraLaneRead aurora_lane_read(int32 queue_id, AuroraJobClass class);
+/* Of all lanes of a queue. Call it before the snapshot is taken with which they are read. */
+extern void aurora_lanes_read(int32 queue_id, AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT]);
 
-/* Nothing waits before this position, but for what has arrived since the read began. */
-extern void aurora_lane_advance(int32 queue_id, AuroraJobClass class, const AuroraLaneRead *read,
-								int64 mark);
+/*
+ * Nothing waits in a lane before its mark (PG_INT64_MIN when that is not known), but for what has
+ * arrived since the read began. The greatest position of a lane that was taken moves its clock on
+ * (PG_INT64_MIN for none).
+ */
+extern void aurora_lanes_advance(int32 queue_id, const AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT],
+								 const int64 marks[AURORA_JOB_CLASS_COUNT],
+								 const int64 taken[AURORA_JOB_CLASS_COUNT]);
 
 /* A job waits at this position; now, and again when this transaction ends. */
 extern void aurora_lane_arrive(int32 queue_id, AuroraJobClass class, int64 position);
@@ -185,12 +198,18 @@ extern void aurora_job_table_close(AuroraJobTable *table);
 
 extern void aurora_job_table_insert(AuroraJobTable *table, const Datum *values, const bool *nulls);
 
-/* Locks the live job and has it in the slot; false when there is none. */
-extern bool aurora_job_lock(AuroraJobTable *table, int64 job_id);
+/* Has the live job in the slot, as it is committed now; false when there is none. */
+extern bool aurora_job_find(AuroraJobTable *table, int64 job_id);
 
-/* Replaces, or deletes, the row in the slot, which this transaction has locked. */
-extern void aurora_job_replace(AuroraJobTable *table, const Datum *values, const bool *nulls);
-extern void aurora_job_delete(AuroraJobTable *table);
+/*
+ * Locks the job that has been seen and has it in the table's slot, replaces the one seen, or
+ * deletes the one in the slot. Each answers TM_Ok only for the version that was seen. The first two
+ * do not wait for another session that has it: TM_WouldBlock, TM_BeingModified.
+ */
+extern TM_Result aurora_job_lock(AuroraJobTable *table, TupleTableSlot *seen, Snapshot snapshot);
+extern TM_Result aurora_job_replace(AuroraJobTable *table, TupleTableSlot *seen,
+									const Datum *values, const bool *nulls);
+extern TM_Result aurora_job_delete(AuroraJobTable *table);
 
 /* Waiting jobs of a lane in their order. */
 typedef struct AuroraLaneScan
@@ -202,6 +221,7 @@ typedef struct AuroraLaneScan
 	Relation index;
 	TupleTableSlot *slot;
 	bool has_job;		/* in the slot */
+	int64 taken;		/* greatest position that was taken; PG_INT64_MIN for none */
 	int64 position;		/* of the job in the slot */
 	int64 first_locked; /* of the first job passed over since another session has it locked */
 	TimestampTz deadline;
@@ -217,7 +237,7 @@ extern int32 aurora_job_archive_slot(void);
 
 /* ---- take.c ---- */
 
-/* A call that takes jobs. Before "give" is called for each, the row is as the claim writes it. */
+/* A call that takes jobs. Each that is claimed is given, as its row is now. */
 typedef struct AuroraTaking
 {
 	AuroraQueue *queue;
@@ -234,13 +254,10 @@ typedef struct AuroraTaking
 } AuroraTaking;
 
 /*
- * Locks the waiting job at the lane's position, whose place is in the lane's slot, and has it in
- * the table's slot. False when another session has it, or its concurrency key lets none run now.
+ * Claims the job in the lane's slot, at its position. False when another session has it or has
+ * changed it, or its concurrency key lets none run now.
  */
-extern bool aurora_taking_lock(AuroraTaking *taking, AuroraLaneScan *lane);
-
-/* Writes the claim of the job in the table's slot. */
-extern void aurora_taking_claim(AuroraTaking *taking, AuroraLaneScan *lane);
+extern bool aurora_taking_claim(AuroraTaking *taking, AuroraLaneScan *lane);
 
 /* The lease that a call names, in microseconds, or the queue's. Raises 22023 out of range. */
 extern int64 aurora_lease_argument(FunctionCallInfo fcinfo, int number, const AuroraQueue *queue);
@@ -255,12 +272,17 @@ typedef struct AuroraJobResult
 	Jsonb *result; /* NULL for none */
 } AuroraJobResult;
 
-/* Moves done jobs to the archive, in order of their numbers; returns how many were not refused. */
-extern int aurora_jobs_finish(AuroraJobResult *results, int count);
+/*
+ * Moves done jobs from the open table of live ones to the archive, in order of their numbers;
+ * returns how many were not refused. The caller may take from "allowed", NULL when that is not
+ * known of any queue.
+ */
+extern int aurora_jobs_finish(AuroraJobTable *jobs, AuroraJobResult *results, int count,
+							  const AuroraQueue *allowed);
 
 /* ---- wait.c ---- */
 
-/* Is there a waiting job, perhaps one that another session is taking. */
+/* Is there a waiting job that no other session is taking. */
 extern bool aurora_queue_has_waiting(int32 queue_id);
 
 /* ---- settle.c ---- */

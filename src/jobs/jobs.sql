@@ -26,10 +26,13 @@ CREATE TABLE aurora.job_queue (
     paused_at timestamptz,
     drained_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
+    normal_slack interval NOT NULL DEFAULT '1 minute',
+    batch_slack interval NOT NULL DEFAULT '1 hour',
     CONSTRAINT job_queue_name_key UNIQUE NULLS NOT DISTINCT (name, company_id),
     CONSTRAINT job_queue_name_check CHECK (name ~ '^[[:alnum:]_.:-]{1,100}$'),
     CONSTRAINT job_queue_lease_check CHECK (lease BETWEEN interval '1 second' AND interval '7 days'),
     CONSTRAINT job_queue_max_attempts_check CHECK (max_attempts BETWEEN 1 AND 1000),
+    CONSTRAINT job_queue_slack_check CHECK (normal_slack BETWEEN interval '0' AND batch_slack AND batch_slack <= interval '30 days'),
     CONSTRAINT job_queue_retry_delay_check CHECK (retry_delay BETWEEN interval '0' AND retry_delay_max AND retry_delay_max <= interval '30 days')
 ) WITH (fillfactor = 50);
 ALTER SEQUENCE aurora.job_queue_queue_id_seq OWNED BY aurora.job_queue.queue_id;
@@ -44,6 +47,8 @@ COMMENT ON COLUMN aurora.job_queue.retry_delay_max IS 'The longest wait between 
 COMMENT ON COLUMN aurora.job_queue.paused_at IS 'Since when nothing is taken from it; null when jobs are.';
 COMMENT ON COLUMN aurora.job_queue.drained_at IS 'Since when no job is accepted; null when they are.';
 COMMENT ON COLUMN aurora.job_queue.created_at IS 'When it was added.';
+COMMENT ON COLUMN aurora.job_queue.normal_slack IS 'How long after an interactive job a normal one may run that could run at the same time.';
+COMMENT ON COLUMN aurora.job_queue.batch_slack IS 'The same for a batch job.';
 
 -- ---- live jobs ----
 

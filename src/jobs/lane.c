@@ -6,6 +6,7 @@
 #include "jobs/jobs.h"
 
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -61,11 +62,12 @@ typedef struct Tag
 	int64 finish; /* where the company's next job starts, at the least */
 } Tag;
 
-/* What this transaction does to a lane, told to the others when it ends. */
+/* What this transaction, or a part of it, does to a lane: told to the others when it ends. */
 typedef struct Pending
 {
 	int32 queue_id;
 	AuroraJobClass class;
+	int nesting;	 /* of the subtransaction */
 	int64 arrived;	 /* least position; PG_INT64_MAX for none */
 	int64 left;		 /* least position taken; it arrives again when the transaction fails */
 	TimestampTz due; /* 0 for none */
@@ -137,10 +139,11 @@ lane_of(int32 queue_id, AuroraJobClass class)
 /* ---- what a transaction has done, until it ends ---- */
 
 static Pending *
-pending_for(int32 queue_id, AuroraJobClass class)
+pending_for(int32 queue_id, AuroraJobClass class, int nesting)
 {
 	for (int i = pending_count - 1; i >= 0; i--)
-		if (pending[i].queue_id == queue_id && pending[i].class == class)
+		if (pending[i].queue_id == queue_id && pending[i].class == class &&
+			pending[i].nesting == nesting)
 			return &pending[i];
 	if (pending_count == pending_room)
 	{
@@ -153,9 +156,16 @@ pending_for(int32 queue_id, AuroraJobClass class)
 	memset(&pending[pending_count], 0, sizeof(Pending));
 	pending[pending_count].queue_id = queue_id;
 	pending[pending_count].class = class;
+	pending[pending_count].nesting = nesting;
 	pending[pending_count].arrived = PG_INT64_MAX;
 	pending[pending_count].left = PG_INT64_MAX;
 	return &pending[pending_count++];
+}
+
+static Pending *
+pending_now(int32 queue_id, AuroraJobClass class)
+{
+	return pending_for(queue_id, class, GetCurrentTransactionNestLevel());
 }
 
 static void
@@ -227,61 +237,117 @@ end_transaction(XactEvent event, void *arg)
 }
 
 /*
- * What was taken since a savepoint may be there again. It is not told apart from what was taken
- * before: a job that arrives without being there costs a look.
+ * What was taken since a savepoint that is rolled back is there again, and what fell due may not
+ * have been seen to.
  */
+static void
+undo(const Pending *p)
+{
+	Queue *queue;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	queue = queue_of(p->queue_id);
+	queue->next_due = 0;
+	if (p->left != PG_INT64_MAX)
+		arrive(&queue->lanes[p->class], p->left);
+	LWLockRelease(lock);
+	aurora_bell_ring(AURORA_BELL_QUEUE, p->queue_id);
+}
+
+/*
+ * What a subtransaction has done its parent has, when it commits.
+ */
+static void
+hand_up(const Pending *p)
+{
+	Pending *parent = pending_for(p->queue_id, p->class, p->nesting - 1);
+
+	parent->arrived = Min(parent->arrived, p->arrived);
+	parent->left = Min(parent->left, p->left);
+	if (p->due != 0)
+		parent->due = parent->due == 0 ? p->due : Min(parent->due, p->due);
+	add_counts(&parent->counts, &p->counts);
+}
+
 static void
 end_subtransaction(SubXactEvent event, SubTransactionId my_subid, SubTransactionId parent_subid,
 				   void *arg)
 {
-	if (event != SUBXACT_EVENT_ABORT_SUB || pending_count == 0)
+	int nesting = GetCurrentTransactionNestLevel();
+
+	if (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB)
 		return;
-	for (int i = 0; i < pending_count; i++)
-		pending[i].arrived = Min(pending[i].arrived, pending[i].left);
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	for (int i = 0; i < pending_count; i++)
-		if (pending[i].arrived != PG_INT64_MAX)
-			arrive(lane_of(pending[i].queue_id, pending[i].class), pending[i].arrived);
-	LWLockRelease(lock);
+	for (int i = pending_count - 1; i >= 0; i--)
+	{
+		Pending ended = pending[i];
+
+		if (ended.nesting < nesting)
+			continue;
+		pending[i] = pending[--pending_count];
+		if (event == SUBXACT_EVENT_ABORT_SUB)
+			undo(&ended);
+		else
+			hand_up(&ended);
+	}
 }
 
 /* ---- marks ---- */
 
-AuroraLaneRead
-aurora_lane_read(int32 queue_id, AuroraJobClass class)
+void
+aurora_lanes_read(int32 queue_id, AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT])
 {
-	AuroraLaneRead read = {.mark = PG_INT64_MIN};
-	Lane *lane;
+	Queue *queue;
 
+	for (int i = 0; i < AURORA_JOB_CLASS_COUNT; i++)
+		reads[i] = (AuroraLaneRead) {.mark = PG_INT64_MIN};
 	if (lock == NULL)
-		return read;
+		return;
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	lane = lane_of(queue_id, class);
-	read.mark = lane->mark;
-	read.arrivals = lane->arrivals;
+	queue = queue_of(queue_id);
+	for (int i = 0; i < AURORA_JOB_CLASS_COUNT; i++)
+		reads[i] =
+			(AuroraLaneRead) {.mark = queue->lanes[i].mark, .arrivals = queue->lanes[i].arrivals};
 	LWLockRelease(lock);
-	return read;
+	/* What this transaction has submitted or let go nobody else knows yet. */
+	for (int i = 0; i < pending_count; i++)
+		if (pending[i].queue_id == queue_id)
+			reads[pending[i].class].mark = Min(reads[pending[i].class].mark, pending[i].arrived);
 }
 
 /*
  * A job that arrived since the read began may have been committed after its snapshot; so the mark
  * stops at the least of these, and stays where it is when they are too many to tell.
  */
-void
-aurora_lane_advance(int32 queue_id, AuroraJobClass class, const AuroraLaneRead *read, int64 mark)
+static void
+advance(Lane *lane, const AuroraLaneRead *read, int64 mark)
 {
-	Lane *lane;
+	if (lane->arrivals < read->arrivals || lane->arrivals - read->arrivals > RECENT)
+		return;
+	for (uint64 i = read->arrivals; i < lane->arrivals; i++)
+		mark = Min(mark, lane->recent[i % RECENT]);
+	lane->mark = Max(lane->mark, mark);
+}
+
+void
+aurora_lanes_advance(int32 queue_id, const AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT],
+					 const int64 marks[AURORA_JOB_CLASS_COUNT],
+					 const int64 taken[AURORA_JOB_CLASS_COUNT])
+{
+	Queue *queue;
 
 	if (lock == NULL)
 		return;
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	lane = lane_of(queue_id, class);
-	if (lane->arrivals < read->arrivals || lane->arrivals - read->arrivals > RECENT)
-		mark = PG_INT64_MIN;
-	else
-		for (uint64 i = read->arrivals; i < lane->arrivals; i++)
-			mark = Min(mark, lane->recent[i % RECENT]);
-	lane->mark = Max(lane->mark, mark);
+	queue = queue_of(queue_id);
+	for (int i = 0; i < AURORA_JOB_CLASS_COUNT; i++)
+	{
+		Lane *lane = &queue->lanes[i];
+
+		advance(lane, &reads[i], marks[i]);
+		/* A clock that is not known is read with the companies' last positions. */
+		if (lane->virtual_time != 0)
+			lane->virtual_time = Max(lane->virtual_time, taken[i]);
+	}
 	LWLockRelease(lock);
 }
 
@@ -292,7 +358,7 @@ aurora_lane_arrive(int32 queue_id, AuroraJobClass class, int64 position)
 
 	if (lock == NULL)
 		return;
-	p = pending_for(queue_id, class);
+	p = pending_now(queue_id, class);
 	p->arrived = Min(p->arrived, position);
 }
 
@@ -300,16 +366,11 @@ void
 aurora_lane_leave(int32 queue_id, AuroraJobClass class, int64 position)
 {
 	Pending *p;
-	Lane *lane;
 
 	if (lock == NULL)
 		return;
-	p = pending_for(queue_id, class);
+	p = pending_now(queue_id, class);
 	p->left = Min(p->left, position);
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	lane = lane_of(queue_id, class);
-	lane->virtual_time = Max(lane->virtual_time, position);
-	LWLockRelease(lock);
 }
 
 bool
@@ -382,7 +443,7 @@ first_position(void)
 
 /*
  * Reads from the table what the clock of a lane goes on from after a start: the first position that
- * waits, and the companies' last ones.
+ * waits, and the companies' last ones, whoever asks.
  */
 static void
 read_clock(int32 queue_id, AuroraJobClass class)
@@ -396,7 +457,11 @@ read_clock(int32 queue_id, AuroraJobClass class)
 	int64 first = PG_INT64_MAX;
 	uint64 count;
 	Lane *lane;
+	Oid user;
+	int context;
 
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, context | SECURITY_LOCAL_USERID_CHANGE);
 	SPI_connect();
 	if (SPI_execute_with_args(sql, 2, types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "the positions of waiting jobs could not be read");
@@ -417,6 +482,7 @@ read_clock(int32 queue_id, AuroraJobClass class)
 		lane->virtual_time = first == PG_INT64_MAX ? first_position() : first;
 	LWLockRelease(lock);
 	SPI_finish();
+	SetUserIdAndSecContext(user, context);
 }
 
 /*
@@ -459,7 +525,7 @@ aurora_queue_due_at(int32 queue_id, TimestampTz at)
 
 	if (lock == NULL)
 		return;
-	p = pending_for(queue_id, AURORA_JOB_INTERACTIVE);
+	p = pending_now(queue_id, AURORA_JOB_INTERACTIVE);
 	p->due = p->due == 0 ? at : Min(p->due, at);
 }
 
@@ -524,7 +590,7 @@ void
 aurora_lane_count(int32 queue_id, AuroraJobClass class, const AuroraJobCounts *counts)
 {
 	if (lock != NULL)
-		add_counts(&pending_for(queue_id, class)->counts, counts);
+		add_counts(&pending_now(queue_id, class)->counts, counts);
 }
 
 bool

@@ -4,8 +4,8 @@
 #include "jobs/jobs.h"
 
 #include "access/genam.h"
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "events/events.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -27,7 +27,10 @@ enum
 	QUEUE_RETRY_DELAY,
 	QUEUE_RETRY_DELAY_MAX,
 	QUEUE_PAUSED_AT,
-	QUEUE_DRAINED_AT
+	QUEUE_DRAINED_AT,
+	QUEUE_CREATED_AT,
+	QUEUE_NORMAL_SLACK,
+	QUEUE_BATCH_SLACK
 };
 
 /* Columns of aurora.node that are read here. */
@@ -57,6 +60,11 @@ read_queue(const AuroraScan *scan)
 		scan->nulls[QUEUE_COMPANY_ID] ? 0 : DatumGetInt32(scan->values[QUEUE_COMPANY_ID]);
 	queue->name = TextDatumGetCString(scan->values[QUEUE_NAME]);
 	queue->lease_us = interval_us(DatumGetIntervalP(scan->values[QUEUE_LEASE]));
+	queue->slack_us[AURORA_JOB_INTERACTIVE] = 0;
+	queue->slack_us[AURORA_JOB_NORMAL] =
+		interval_us(DatumGetIntervalP(scan->values[QUEUE_NORMAL_SLACK]));
+	queue->slack_us[AURORA_JOB_BATCH] =
+		interval_us(DatumGetIntervalP(scan->values[QUEUE_BATCH_SLACK]));
 	queue->max_attempts = DatumGetInt32(scan->values[QUEUE_MAX_ATTEMPTS]);
 	queue->is_paused = !scan->nulls[QUEUE_PAUSED_AT];
 	queue->is_drained = !scan->nulls[QUEUE_DRAINED_AT];
@@ -112,26 +120,28 @@ company_of(text *company, Snapshot snapshot)
 	return identity->administers_all || aurora_identity_in(identity, company_id) ? company_id : -1;
 }
 
-AuroraQueue *
-aurora_queue_find(text *name, text *company, Snapshot snapshot)
+/*
+ * Among the queues of one name the one that the call means.
+ */
+static AuroraQueue *
+choose_queue(List *found, text *name, text *company, Snapshot snapshot)
 {
-	List *found = read_queues(name, 0, snapshot);
 	AuroraQueue *shared = NULL;
 	int32 company_id;
 	ListCell *cell;
-	bool isnull;
 
-	if (found == NIL && strcmp(text_to_cstring(name), DEFAULT_QUEUE) == 0 && !RecoveryInProgress())
-	{
-		(void) aurora_jobs_call("SELECT aurora.make_default_queue()", 0, NULL, NULL, NULL, &isnull);
-		found = read_queues(name, 0, NULL);
-	}
 	if (found == NIL)
 		no_queue(name);
 	if (list_length(found) == 1 && company == NULL &&
 		((AuroraQueue *) linitial(found))->company_id == 0)
 		return linitial(found);
 	company_id = company_of(company, snapshot);
+	if (company_id < 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("there is no company \"%s\" that the caller belongs to",
+							   text_to_cstring(company)),
+						errhint("Without a company the shared queue is meant, or that of the "
+								"caller's own company.")));
 	foreach (cell, found)
 	{
 		AuroraQueue *queue = lfirst(cell);
@@ -151,11 +161,51 @@ aurora_queue_find(text *name, text *company, Snapshot snapshot)
 }
 
 AuroraQueue *
+aurora_queue_find(text *name, text *company, Snapshot snapshot)
+{
+	return choose_queue(read_queues(name, 0, snapshot), name, company, snapshot);
+}
+
+AuroraQueue *
+aurora_queue_need(text *name, text *company, Snapshot snapshot)
+{
+	List *found = read_queues(name, 0, snapshot);
+	bool isnull;
+
+	if (found == NIL && strcmp(text_to_cstring(name), DEFAULT_QUEUE) == 0)
+	{
+		(void) aurora_jobs_call("SELECT aurora.make_default_queue()", 0, NULL, NULL, NULL, &isnull);
+		found = read_queues(name, 0, NULL);
+	}
+	return choose_queue(found, name, company, snapshot);
+}
+
+AuroraQueue *
 aurora_queue_get(int32 queue_id, Snapshot snapshot)
 {
 	List *found = read_queues(NULL, queue_id, snapshot);
 
 	return found == NIL ? NULL : linitial(found);
+}
+
+/*
+ * What those hear who LISTEN on aurora_queue: of a company's own queue its number only, since they
+ * may be of another company.
+ */
+static char *
+name_to_carry(int64 queue_id)
+{
+	AuroraQueue *queue = aurora_queue_get((int32) queue_id, GetActiveSnapshot());
+
+	if (queue == NULL)
+		return NULL;
+	return queue->company_id == 0 ? queue->name : psprintf("%d", queue->queue_id);
+}
+
+void
+aurora_queue_init(void)
+{
+	aurora_courier_carry(AURORA_BELL_QUEUE, "aurora_queue", name_to_carry);
 }
 
 /* ---- who takes ---- */
@@ -190,6 +240,10 @@ aurora_queue_require_taker(const AuroraQueue *queue, Snapshot snapshot)
 							"company's principals from its own, which aurora.add_queue() makes.")));
 }
 
+/*
+ * A member of aurora_node that is no registered node goes by its role's name, so that it has no
+ * more than what it took either; operators may help with what any taker has.
+ */
 char *
 aurora_queue_node(Snapshot snapshot, bool *is_drained)
 {
@@ -212,6 +266,9 @@ aurora_queue_node(Snapshot snapshot, bool *is_drained)
 		*is_drained = !scan.nulls[NODE_DRAINED_AT];
 	}
 	aurora_scan_close(&scan);
+	if (node == NULL && !role_has(caller.role, "aurora_operator") &&
+		!role_has(caller.role, "aurora_admin"))
+		node = pstrdup(NameStr(name));
 	return node;
 }
 

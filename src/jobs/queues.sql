@@ -33,31 +33,51 @@ $$;
 COMMENT ON FUNCTION aurora.make_default_queue() IS 'Makes the shared queue "default", which is there when it is first needed.';
 
 CREATE FUNCTION aurora.is_operator() RETURNS boolean
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
     SELECT aurora.administers_all()
         OR coalesce(pg_has_role(aurora.caller(), 'aurora_operator', 'USAGE'), false) AND NOT coalesce((SELECT bool_or(w.assumed) FROM aurora.whoami() w), false)
 $$;
 COMMENT ON FUNCTION aurora.is_operator() IS 'Is the caller an operator or an administrator, with nobody assumed.';
 
-CREATE FUNCTION aurora.queue_to_manage(queue text, company text) RETURNS aurora.job_queue
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION aurora.queue_to_manage(queue text, company text, to_remove boolean DEFAULT false) RETURNS aurora.job_queue
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     result aurora.job_queue;
 BEGIN
     PERFORM aurora.require_lead();
-    SELECT q.* INTO result FROM aurora.job_queue q WHERE q.queue_id = aurora.find_queue(queue, company) FOR UPDATE;
+    SELECT q.* INTO result FROM aurora.job_queue q WHERE q.queue_id = aurora.find_queue(queue, company);
     IF NOT (aurora.is_operator() OR result.company_id IS NOT NULL AND aurora.may_manage(result.company_id)) THEN
         RAISE insufficient_privilege USING
             MESSAGE = format('permission denied to change queue "%s"', queue),
             HINT = 'Operators may; of a company''s own queue its admins, too.';
     END IF;
+    IF to_remove THEN
+        LOCK TABLE aurora.job IN SHARE ROW EXCLUSIVE MODE;
+    END IF;
+    SELECT q.* INTO result FROM aurora.job_queue q WHERE q.queue_id = result.queue_id FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('queue "%s" has just been removed', queue);
+    END IF;
     RETURN result;
 END
 $$;
-COMMENT ON FUNCTION aurora.queue_to_manage(text, text) IS 'The queue, locked, for a caller that may change it. Errors: 42501, 22023, 25006.';
+COMMENT ON FUNCTION aurora.queue_to_manage(text, text, boolean) IS
+    'The queue, locked, for a caller that may change it; to remove it, once nobody submits a job and with a lock so that nobody does. Errors: 42501, 22023, 25006, 55P03 somebody is in the way for two seconds.';
+
+CREATE FUNCTION aurora.keep_jobs_from_company() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+BEGIN
+    LOCK TABLE aurora.job IN SHARE ROW EXCLUSIVE MODE;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION aurora.keep_jobs_from_company() IS 'Before a company is deleted, waits until nobody submits a job, and keeps others from doing so: jobs are written past foreign keys.';
+CREATE TRIGGER company_keep_jobs_away BEFORE DELETE ON aurora.company FOR EACH STATEMENT EXECUTE FUNCTION aurora.keep_jobs_from_company();
+COMMENT ON TRIGGER company_keep_jobs_away ON aurora.company IS 'No job of it is left that is being submitted.';
 
 CREATE FUNCTION aurora.add_queue(name text, company text DEFAULT NULL, lease interval DEFAULT '5 minutes', max_attempts int DEFAULT 5,
-                                 retry_delay interval DEFAULT '5 seconds', retry_delay_max interval DEFAULT '1 hour') RETURNS int
+                                 retry_delay interval DEFAULT '5 seconds', retry_delay_max interval DEFAULT '1 hour',
+                                 normal_slack interval DEFAULT '1 minute', batch_slack interval DEFAULT '1 hour') RETURNS int
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     of_company int := CASE WHEN company IS NOT NULL THEN aurora.company_for(company) END;
@@ -69,8 +89,8 @@ BEGIN
             MESSAGE = 'permission denied to add a queue',
             HINT = 'Operators add shared queues; admins of a company add its own: name the company.';
     END IF;
-    INSERT INTO aurora.job_queue (company_id, name, lease, max_attempts, retry_delay, retry_delay_max)
-        VALUES (of_company, name, lease, max_attempts, retry_delay, retry_delay_max)
+    INSERT INTO aurora.job_queue (company_id, name, lease, max_attempts, retry_delay, retry_delay_max, normal_slack, batch_slack)
+        VALUES (of_company, name, lease, max_attempts, retry_delay, retry_delay_max, normal_slack, batch_slack)
         ON CONFLICT ON CONSTRAINT job_queue_name_key DO NOTHING RETURNING queue_id INTO made;
     IF made IS NULL THEN
         RAISE duplicate_object USING
@@ -80,23 +100,25 @@ BEGIN
     RETURN made;
 END
 $$;
-COMMENT ON FUNCTION aurora.add_queue(text, text, interval, int, interval, interval) IS
-    'Adds a queue and returns its number: of a company, whose principals alone use it, or shared by all, which nodes and operators serve. lease: how long a taker has a job without renewing, 1 second to 7 days; retry_delay doubles with each attempt up to retry_delay_max, less a random part of up to a half. Errors: 42710 it is there, 42501, 23514 out of range.';
+COMMENT ON FUNCTION aurora.add_queue(text, text, interval, int, interval, interval, interval, interval) IS
+    'Adds a queue and returns its number: of a company, whose principals alone use it, or shared by all, which nodes and operators serve. lease: how long a taker has a job without renewing, 1 second to 7 days; retry_delay doubles with each attempt up to retry_delay_max, less a random part of up to a half; normal_slack and batch_slack: how long after an interactive job one of these classes may run. Errors: 42710 it is there, 42501, 23514 out of range.';
 
 CREATE FUNCTION aurora.set_queue(queue text, company text DEFAULT NULL, lease interval DEFAULT NULL, max_attempts int DEFAULT NULL,
-                                 retry_delay interval DEFAULT NULL, retry_delay_max interval DEFAULT NULL) RETURNS aurora.job_queue
+                                 retry_delay interval DEFAULT NULL, retry_delay_max interval DEFAULT NULL,
+                                 normal_slack interval DEFAULT NULL, batch_slack interval DEFAULT NULL) RETURNS aurora.job_queue
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     result aurora.job_queue := aurora.queue_to_manage(queue, company);
 BEGIN
     UPDATE aurora.job_queue q SET
         lease = coalesce(set_queue.lease, q.lease), max_attempts = coalesce(set_queue.max_attempts, q.max_attempts),
-        retry_delay = coalesce(set_queue.retry_delay, q.retry_delay), retry_delay_max = coalesce(set_queue.retry_delay_max, q.retry_delay_max)
+        retry_delay = coalesce(set_queue.retry_delay, q.retry_delay), retry_delay_max = coalesce(set_queue.retry_delay_max, q.retry_delay_max),
+        normal_slack = coalesce(set_queue.normal_slack, q.normal_slack), batch_slack = coalesce(set_queue.batch_slack, q.batch_slack)
         WHERE q.queue_id = result.queue_id RETURNING q.* INTO result;
     RETURN result;
 END
 $$;
-COMMENT ON FUNCTION aurora.set_queue(text, text, interval, int, interval, interval) IS
+COMMENT ON FUNCTION aurora.set_queue(text, text, interval, int, interval, interval, interval, interval) IS
     'Changes a queue''s settings; what is left null stays. Jobs that are there keep their number of attempts. Errors: 22023 no such queue, 42501, 23514 out of range.';
 
 CREATE FUNCTION aurora.pause_queue(queue text, paused boolean DEFAULT true, company text DEFAULT NULL) RETURNS void
@@ -127,7 +149,7 @@ COMMENT ON FUNCTION aurora.drain_queue(text, boolean, text) IS
 CREATE FUNCTION aurora.remove_queue(queue text, company text DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    target aurora.job_queue := aurora.queue_to_manage(queue, company);
+    target aurora.job_queue := aurora.queue_to_manage(queue, company, true);
     live bigint;
 BEGIN
     SELECT count(*) INTO live FROM aurora.job j WHERE j.queue_id = target.queue_id;
@@ -140,25 +162,30 @@ BEGIN
     DELETE FROM aurora.job_queue q WHERE q.queue_id = target.queue_id;
 END
 $$;
-COMMENT ON FUNCTION aurora.remove_queue(text, text) IS 'Removes a queue without live jobs. The archive keeps those that have ended. Errors: 55000 it has jobs, 22023 no such queue, 42501.';
+COMMENT ON FUNCTION aurora.remove_queue(text, text) IS 'Removes a queue without live jobs. The archive keeps those that have ended. Errors: 55000 it has jobs, 22023 no such queue, 42501, 55P03 a job is being submitted.';
 
 CREATE FUNCTION aurora.set_concurrency(queue text, concurrency_key text, at_once int, company text DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    of_company int := aurora.company_for(company);
-    target int := aurora.find_queue(queue, company);
+    of_company int;
+    target int;
 BEGIN
     PERFORM aurora.require_lead();
+    of_company := aurora.company_for(company);
+    target := aurora.find_queue(queue, company);
     IF NOT (aurora.is_operator() OR aurora.may_manage(of_company)) THEN
         RAISE insufficient_privilege USING
             MESSAGE = 'permission denied to change how many jobs run at once',
             HINT = 'Operators and admins of the company may.';
     END IF;
-    INSERT INTO aurora.job_concurrency AS c (company_id, queue_id, concurrency_key, at_once)
-        VALUES (of_company, target, set_concurrency.concurrency_key, set_concurrency.at_once)
-        ON CONFLICT ON CONSTRAINT job_concurrency_pkey DO UPDATE SET at_once = excluded.at_once;
+    IF concurrency_key IS NULL OR at_once IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'the concurrency key, and how many run at once, may not be null';
+    ELSIF concurrency_key !~ '^[^[:cntrl:]]{1,200}$' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'a concurrency key has 1 to 200 characters, and no control characters';
+    END IF;
+    PERFORM aurora.make_concurrency(target, of_company, concurrency_key, at_once, true);
     PERFORM aurora.leave_concurrency(ARRAY[target], ARRAY[of_company], ARRAY[concurrency_key], 0);
 END
 $$;
 COMMENT ON FUNCTION aurora.set_concurrency(text, text, int, text) IS
-    'How many of a company''s jobs with that concurrency key run at once in a queue; 1 unless set. Errors: 22023 no such queue or company, 42501, 23514 out of range.';
+    'How many of a company''s jobs with that concurrency key run at once in a queue; 1 unless set. Errors: 22023 no such queue or company, or no key that a job can have, 42501, 23514 out of range.';

@@ -18,8 +18,8 @@ CREATE POLICY job_refused_result_managed ON aurora.job_refused_result
     USING (aurora.administers_all() OR aurora.may_manage(company_id));
 COMMENT ON POLICY job_refused_result_managed ON aurora.job_refused_result IS 'Administrators see all, and who manages a company its own.';
 ALTER TABLE aurora.job_queue ENABLE ROW LEVEL SECURITY;
-CREATE POLICY job_queue_everyone ON aurora.job_queue USING (true);
-COMMENT ON POLICY job_queue_everyone ON aurora.job_queue IS 'Who may read the table sees all of it; it has no more than names and settings.';
+CREATE POLICY job_queue_usable ON aurora.job_queue USING (company_id IS NULL OR aurora.is_member(company_id) OR aurora.is_operator());
+COMMENT ON POLICY job_queue_usable ON aurora.job_queue IS 'Everybody sees the shared queues, and a company its own; operators and administrators see all.';
 ALTER TABLE aurora.job_minute ENABLE ROW LEVEL SECURITY;
 CREATE POLICY job_minute_everyone ON aurora.job_minute USING (true);
 COMMENT ON POLICY job_minute_everyone ON aurora.job_minute IS 'Who may read the table sees all of it.';

@@ -27,6 +27,9 @@ aurora_queue_settle(int32 queue_id)
 	TimestampTz next_due;
 	bool isnull;
 
+	/* An older snapshot would miss what is due, and tell that nothing is. */
+	if (IsolationUsesXactSnapshot() || XactReadOnly)
+		return;
 	if (aurora_queue_next_due(queue_id) > GetCurrentTimestamp() ||
 		!aurora_queue_begin_settling(queue_id))
 		return;
@@ -55,17 +58,19 @@ aurora_queue_settle(int32 queue_id)
 static void
 sweep_queue(int32 queue_id)
 {
+	AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT];
 	AuroraJobTable jobs;
 
 	aurora_job_table_open(&jobs, "job");
+	aurora_lanes_read(queue_id, reads);
 	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
 	{
-		AuroraLaneScan lane = {.queue_id = queue_id, .class = class};
-		int64 mark = aurora_lane_read(queue_id, class).mark;
+		AuroraLaneScan lane = {
+			.queue_id = queue_id, .class = class, .read = {.mark = PG_INT64_MIN}};
+		int64 mark = reads[class].mark;
 
 		if (mark == PG_INT64_MIN)
 			continue;
-		lane.read.mark = PG_INT64_MIN;
 		aurora_lane_scan_open(&lane, &jobs, aurora_job_class_oid(class), GetActiveSnapshot());
 		if (aurora_lane_scan_next(&lane) && lane.position < mark)
 		{

@@ -14,7 +14,9 @@ BEGIN
     END LOOP;
     FOR due IN SELECT j.* FROM aurora.job j
                WHERE j.queue_id = settle_queue.queue_id AND j.state = 'running' AND j.lease_until <= clock_timestamp()
-               ORDER BY j.job_id LIMIT max_jobs FOR UPDATE SKIP LOCKED LOOP
+               ORDER BY j.company_id, j.concurrency_key, j.job_id LIMIT max_jobs FOR UPDATE SKIP LOCKED LOOP
+        -- Whoever settles may be a taker, which does not wait for one who has the key.
+        CONTINUE WHEN due.concurrency_key IS NOT NULL AND NOT aurora.lock_concurrency(due.queue_id, due.company_id, due.concurrency_key);
         PERFORM aurora.end_attempt(due, 'lapsed', format('the lease of %s ran out', due.taker), interval '0', false);
     END LOOP;
     RETURN coalesce(least(
@@ -40,12 +42,13 @@ COMMENT ON FUNCTION aurora.add_job_counts(int, text, bigint, bigint, bigint, big
 CREATE FUNCTION aurora.rotate_job_archive(at timestamptz DEFAULT now()) RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
-    keep interval := make_interval(days => current_setting('aurora.job_retention')::int);
+    keep interval;
     filled aurora.job_archive_ring;
     next_slot int;
     forgotten bigint;
 BEGIN
     PERFORM aurora.require_lead();
+    keep := make_interval(days => current_setting('aurora.job_retention')::int);
     DELETE FROM aurora.job_minute m WHERE m.minute < at - interval '2 days';
     DELETE FROM aurora.job_refused_result r WHERE r.refused_at < at - keep;
     DELETE FROM aurora.job_concurrency c WHERE c.running = 0 AND c.at_once = 1;

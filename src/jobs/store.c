@@ -6,6 +6,8 @@
 #include "jobs/jobs.h"
 
 #include "access/genam.h"
+#include "access/multixact.h"
+#include "access/htup_details.h"
 #include "access/nbtree.h"
 #include "access/relscan.h"
 #include "access/table.h"
@@ -71,23 +73,8 @@ aurora_job_table_insert(AuroraJobTable *table, const Datum *values, const bool *
 	ExecClearTuple(table->slot);
 }
 
-/*
- * Locks the row at the slot's place and has its last version in the slot; false when it is gone.
- */
-static bool
-lock_row(AuroraJobTable *table, Snapshot snapshot, LockTupleMode mode, LockWaitPolicy policy,
-		 uint8 flags)
-{
-	ItemPointerData tid = table->slot->tts_tid;
-	TM_FailureData failure;
-	TM_Result result = table_tuple_lock(table->relation, &tid, snapshot, table->slot,
-										GetCurrentCommandId(false), mode, policy, flags, &failure);
-
-	return result == TM_Ok;
-}
-
 bool
-aurora_job_lock(AuroraJobTable *table, int64 job_id)
+aurora_job_find(AuroraJobTable *table, int64 job_id)
 {
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	Relation index = index_open(aurora_relation_oid("job_pkey"), AccessShareLock);
@@ -100,18 +87,59 @@ aurora_job_lock(AuroraJobTable *table, int64 job_id)
 	found = index_getnext_slot(scan, ForwardScanDirection, table->slot);
 	index_endscan(scan);
 	index_close(index, NoLock);
-	if (found)
-		found = lock_row(table, snapshot, LockTupleExclusive, LockWaitBlock,
-						 TUPLE_LOCK_FLAG_FIND_LAST_VERSION);
 	UnregisterSnapshot(snapshot);
+	if (found)
+		slot_getallattrs(table->slot);
 	return found;
 }
 
-void
-aurora_job_replace(AuroraJobTable *table, const Datum *values, const bool *nulls)
+TM_Result
+aurora_job_lock(AuroraJobTable *table, TupleTableSlot *seen, Snapshot snapshot)
 {
-	TupleTableSlot *slot = table->slot;
-	ItemPointerData tid = slot->tts_tid;
+	TM_FailureData failure;
+	TM_Result result = table_tuple_lock(table->relation, &seen->tts_tid, snapshot, table->slot,
+										GetCurrentCommandId(false), LockTupleNoKeyExclusive,
+										LockWaitSkip, 0, &failure);
+
+	if (result == TM_Ok)
+		slot_getallattrs(table->slot);
+	return result;
+}
+
+/*
+ * Has this transaction locked the row before: itself, or several of its subtransactions together?
+ */
+static bool
+is_locked_here(TupleTableSlot *seen)
+{
+	bool should_free;
+	HeapTupleHeader header = ExecFetchSlotHeapTuple(seen, false, &should_free)->t_data;
+	TransactionId locker = HeapTupleHeaderGetRawXmax(header);
+	MultiXactMember *members;
+	bool found = false;
+	int count;
+
+	if (header->t_infomask & HEAP_XMAX_INVALID || !HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask))
+		return false;
+	if (!(header->t_infomask & HEAP_XMAX_IS_MULTI))
+		return TransactionIdIsCurrentTransactionId(locker);
+	count = GetMultiXactIdMembers(locker, &members, false, true);
+	for (int i = 0; i < count; i++)
+		found |= members[i].status >= MultiXactStatusForNoKeyUpdate &&
+				 TransactionIdIsCurrentTransactionId(members[i].xid);
+	return found;
+}
+
+/*
+ * Without waiting, the row counts as being modified even when only this transaction has locked it:
+ * then it is written as if to wait, which it need not.
+ */
+TM_Result
+aurora_job_replace(AuroraJobTable *table, TupleTableSlot *seen, const Datum *values,
+				   const bool *nulls)
+{
+	ItemPointerData tid = seen->tts_tid;
+	bool wait = is_locked_here(seen);
 	HeapTuple tuple =
 		heap_form_tuple(RelationGetDescr(table->relation), (Datum *) values, (bool *) nulls);
 	AURORA_UPDATED_INDEXES updated;
@@ -119,26 +147,22 @@ aurora_job_replace(AuroraJobTable *table, const Datum *values, const bool *nulls
 	TM_FailureData failure;
 	TM_Result result;
 
-	ExecForceStoreHeapTuple(tuple, slot, true);
-	slot->tts_tableOid = RelationGetRelid(table->relation);
-	result = table_tuple_update(table->relation, &tid, slot, GetCurrentCommandId(true),
-								InvalidSnapshot, InvalidSnapshot, true, &failure, &mode, &updated);
-	if (result != TM_Ok)
-		elog(ERROR, "a job that was locked could not be changed: %d", (int) result);
-	if (AURORA_UPDATES_INDEXES(updated))
+	ExecForceStoreHeapTuple(tuple, table->slot, true);
+	table->slot->tts_tableOid = RelationGetRelid(table->relation);
+	result = table_tuple_update(table->relation, &tid, table->slot, GetCurrentCommandId(true),
+								InvalidSnapshot, InvalidSnapshot, wait, &failure, &mode, &updated);
+	if (result == TM_Ok && AURORA_UPDATES_INDEXES(updated))
 		insert_index_entries(table);
+	return result;
 }
 
-void
+TM_Result
 aurora_job_delete(AuroraJobTable *table)
 {
 	TM_FailureData failure;
-	TM_Result result =
-		table_tuple_delete(table->relation, &table->slot->tts_tid, GetCurrentCommandId(true),
-						   InvalidSnapshot, InvalidSnapshot, true, &failure, false);
 
-	if (result != TM_Ok)
-		elog(ERROR, "a job that was locked could not be deleted: %d", (int) result);
+	return table_tuple_delete(table->relation, &table->slot->tts_tid, GetCurrentCommandId(true),
+							  InvalidSnapshot, InvalidSnapshot, true, &failure, false);
 }
 
 /* ---- reading lanes ---- */
@@ -149,6 +173,7 @@ aurora_lane_scan_open(AuroraLaneScan *scan, AuroraJobTable *table, Oid class, Sn
 	ScanKeyData keys[3];
 
 	scan->has_job = false;
+	scan->taken = PG_INT64_MIN;
 	scan->first_locked = PG_INT64_MAX;
 	scan->scan = NULL;
 	if (scan->read.mark == PG_INT64_MAX)

@@ -10,6 +10,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
@@ -156,13 +157,18 @@ read_arguments(Submission *submission, FunctionCallInfo fcinfo, const Arguments 
 {
 	text *company = PG_ARGISNULL(at->company) ? NULL : PG_GETARG_TEXT_PP(at->company);
 	char *class = text_argument(fcinfo, at->class);
+	Snapshot snapshot;
 
 	aurora_lead_require();
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("a job's queue may not be null")));
-	submission->queue = aurora_queue_find(PG_GETARG_TEXT_PP(0), company, GetActiveSnapshot());
-	find_submitter(submission, company, GetActiveSnapshot());
+	/* Queues and companies are removed under a lock that this one excludes: what is there stays. */
+	LockRelationOid(aurora_relation_oid("job"), RowExclusiveLock);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	submission->queue = aurora_queue_need(PG_GETARG_TEXT_PP(0), company, snapshot);
+	find_submitter(submission, company, snapshot);
+	UnregisterSnapshot(snapshot);
 	if (submission->queue->is_drained)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -256,6 +262,7 @@ write_directly(const Submission *submission, Datum *payloads, int count, int64 *
 		aurora_job_table_insert(&table, values, nulls);
 	}
 	aurora_job_table_close(&table);
+	CommandCounterIncrement();
 	if (waits)
 		aurora_lane_arrive(queue_id, submission->class, position);
 	else

@@ -34,12 +34,6 @@ enum
 	TAKEN_COLUMNS
 };
 
-static const int64 slack_us[AURORA_JOB_CLASS_COUNT] = {
-#define SLACK(symbol, label, slack_s) [symbol] = (slack_s) * USECS_PER_SEC,
-	AURORA_JOB_CLASS_LIST(SLACK)
-#undef SLACK
-};
-
 typedef AuroraTaking Taking;
 
 PG_FUNCTION_INFO_V1(aurora_take_jobs);
@@ -50,14 +44,14 @@ PG_FUNCTION_INFO_V1(aurora_take_jobs);
  * The next job of a lane, with its virtual deadline.
  */
 static void
-step_lane(AuroraLaneScan *lane)
+step_lane(const Taking *taking, AuroraLaneScan *lane)
 {
 	bool isnull;
 
 	if (aurora_lane_scan_next(lane))
 		lane->deadline =
 			DatumGetTimestampTz(slot_getattr(lane->slot, AURORA_JOB_READY_AT + 1, &isnull)) +
-			slack_us[lane->class];
+			taking->queue->slack_us[lane->class];
 }
 
 /*
@@ -66,18 +60,18 @@ step_lane(AuroraLaneScan *lane)
 static void
 open_lanes(Taking *taking)
 {
+	AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT];
+
+	aurora_lanes_read(taking->queue->queue_id, reads);
 	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
-	{
-		taking->lanes[class].queue_id = taking->queue->queue_id;
-		taking->lanes[class].class = class;
-		taking->lanes[class].read = aurora_lane_read(taking->queue->queue_id, class);
-	}
+		taking->lanes[class] = (AuroraLaneScan) {
+			.queue_id = taking->queue->queue_id, .class = class, .read = reads[class]};
 	taking->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
 	{
 		aurora_lane_scan_open(&taking->lanes[class], &taking->jobs, aurora_job_class_oid(class),
 							  taking->snapshot);
-		step_lane(&taking->lanes[class]);
+		step_lane(taking, &taking->lanes[class]);
 	}
 }
 
@@ -88,16 +82,20 @@ open_lanes(Taking *taking)
 static void
 close_lanes(Taking *taking)
 {
+	AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT];
+	int64 marks[AURORA_JOB_CLASS_COUNT];
+	int64 taken[AURORA_JOB_CLASS_COUNT];
+
 	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
 	{
 		AuroraLaneScan *lane = &taking->lanes[class];
 
-		if (lane->scan != NULL)
-			aurora_lane_advance(
-				lane->queue_id, class, &lane->read,
-				Min(lane->first_locked, lane->has_job ? lane->position : PG_INT64_MAX));
+		reads[class] = lane->read;
+		marks[class] = Min(lane->first_locked, lane->has_job ? lane->position : PG_INT64_MAX);
+		taken[class] = lane->taken;
 		aurora_lane_scan_close(lane);
 	}
+	aurora_lanes_advance(taking->queue->queue_id, reads, marks, taken);
 	UnregisterSnapshot(taking->snapshot);
 }
 
@@ -130,44 +128,28 @@ choose_lane(Taking *taking)
 /* ---- claiming ---- */
 
 /*
- * Locks the job at which the lane stands and has it in the table's slot. Another session that
- * claims it at the same time has it: it is passed over.
- */
-static bool
-lock_job(Taking *taking, AuroraLaneScan *lane)
-{
-	TM_FailureData failure;
-	TM_Result result = table_tuple_lock(
-		taking->jobs.relation, &lane->slot->tts_tid, taking->snapshot, taking->jobs.slot,
-		GetCurrentCommandId(false), LockTupleNoKeyExclusive, LockWaitSkip, 0, &failure);
-
-	if (result == TM_WouldBlock)
-		lane->first_locked = Min(lane->first_locked, lane->position);
-	return result == TM_Ok;
-}
-
-/*
- * May the job in the table's slot run now, as far as its concurrency key goes? If not it is held
- * until another with that key ends; or left, while another session decides about the key.
+ * May the job at which the lane stands run now, as far as its concurrency key goes? If not it is
+ * held until another with that key ends; or left, while another session decides about the key.
  */
 static bool
 may_run(Taking *taking, AuroraLaneScan *lane)
 {
 	static const Oid types[4] = {INT8OID, INT4OID, INT4OID, TEXTOID};
 	TupleTableSlot *job = taking->jobs.slot;
+	TM_Result locked = aurora_job_lock(&taking->jobs, lane->slot, taking->snapshot);
 	Datum values[4];
-	bool isnull;
-	bool enters;
+	bool isnull = locked == TM_WouldBlock || locked == TM_Updated;
+	bool enters = false;
 
-	slot_getallattrs(job);
-	if (job->tts_isnull[AURORA_JOB_CONCURRENCY_KEY])
-		return true;
-	values[0] = job->tts_values[AURORA_JOB_ID];
-	values[1] = job->tts_values[AURORA_JOB_QUEUE_ID];
-	values[2] = job->tts_values[AURORA_JOB_COMPANY_ID];
-	values[3] = job->tts_values[AURORA_JOB_CONCURRENCY_KEY];
-	enters = DatumGetBool(aurora_jobs_call("SELECT aurora.enter_concurrency($1, $2, $3, $4)", 4,
-										   types, values, NULL, &isnull));
+	if (locked == TM_Ok)
+	{
+		values[0] = job->tts_values[AURORA_JOB_ID];
+		values[1] = job->tts_values[AURORA_JOB_QUEUE_ID];
+		values[2] = job->tts_values[AURORA_JOB_COMPANY_ID];
+		values[3] = job->tts_values[AURORA_JOB_CONCURRENCY_KEY];
+		enters = DatumGetBool(aurora_jobs_call("SELECT aurora.enter_concurrency($1, $2, $3, $4)", 4,
+											   types, values, NULL, &isnull));
+	}
 	if (isnull)
 		lane->first_locked = Min(lane->first_locked, lane->position);
 	else if (!enters)
@@ -196,50 +178,64 @@ return_job(Taking *taking, const Datum *job, const bool *nulls, AuroraJobClass c
 }
 
 /*
- * Writes the claim of the job in the table's slot.
+ * The row of the claimed job at which the lane stands.
  */
 static void
-claim(Taking *taking, AuroraLaneScan *lane)
+fill_claim(const Taking *taking, const AuroraLaneScan *lane, Datum *values, bool *nulls)
 {
-	TupleTableSlot *slot = taking->jobs.slot;
-	AuroraJobCounts counts = {.taken = 1};
-	Datum values[AURORA_JOB_COLUMNS];
-	bool nulls[AURORA_JOB_COLUMNS];
-	TimestampTz lease_until = taking->now + taking->lease_us;
-
-	memcpy(values, slot->tts_values, sizeof(values));
-	memcpy(nulls, slot->tts_isnull, sizeof(nulls));
-	counts.wait_ms = (taking->now - DatumGetTimestampTz(values[AURORA_JOB_READY_AT])) / 1000;
+	memcpy(values, lane->slot->tts_values, AURORA_JOB_COLUMNS * sizeof(Datum));
+	memcpy(nulls, lane->slot->tts_isnull, AURORA_JOB_COLUMNS * sizeof(bool));
 	values[AURORA_JOB_STATE] = ObjectIdGetDatum(taking->running);
 	values[AURORA_JOB_ATTEMPT] = Int32GetDatum(DatumGetInt32(values[AURORA_JOB_ATTEMPT]) + 1);
 	values[AURORA_JOB_STARTED_AT] = TimestampTzGetDatum(taking->now);
-	values[AURORA_JOB_LEASE_UNTIL] = TimestampTzGetDatum(lease_until);
+	values[AURORA_JOB_LEASE_UNTIL] = TimestampTzGetDatum(taking->now + taking->lease_us);
 	values[AURORA_JOB_TAKER] = CStringGetTextDatum(taking->taker);
 	nulls[AURORA_JOB_STARTED_AT] = false;
 	nulls[AURORA_JOB_LEASE_UNTIL] = false;
 	nulls[AURORA_JOB_TAKER] = false;
 	nulls[AURORA_JOB_PROGRESS] = true;
 	nulls[AURORA_JOB_NOTE] = true;
+}
+
+/*
+ * Claims the job at which the lane stands; false when another session has it, or has changed it
+ * since the snapshot. It may be let go again, or still wait: the mark stays before it.
+ */
+static bool
+claim(Taking *taking, AuroraLaneScan *lane)
+{
+	AuroraJobCounts counts = {.taken = 1};
+	Datum values[AURORA_JOB_COLUMNS];
+	bool nulls[AURORA_JOB_COLUMNS];
+	TM_Result result;
+
+	slot_getallattrs(lane->slot);
+	if (!lane->slot->tts_isnull[AURORA_JOB_CONCURRENCY_KEY] && !may_run(taking, lane))
+		return false;
+	fill_claim(taking, lane, values, nulls);
+	result = aurora_job_replace(&taking->jobs, lane->slot, values, nulls);
+	if (result != TM_Ok && !lane->slot->tts_isnull[AURORA_JOB_CONCURRENCY_KEY])
+		elog(ERROR, "a job that was locked could not be claimed: %d", (int) result);
+	if (result == TM_BeingModified || result == TM_Updated)
+		lane->first_locked = Min(lane->first_locked, lane->position);
+	if (result != TM_Ok)
+		return false;
 	taking->give(taking, values, nulls, lane->class);
-	aurora_job_replace(&taking->jobs, values, nulls);
 	aurora_lane_leave(lane->queue_id, lane->class, lane->position);
-	aurora_queue_due_at(lane->queue_id, lease_until);
+	lane->taken = Max(lane->taken, lane->position);
+	aurora_queue_due_at(lane->queue_id, taking->now + taking->lease_us);
+	counts.wait_ms = (taking->now - DatumGetTimestampTz(values[AURORA_JOB_READY_AT])) / 1000;
 	aurora_lane_count(lane->queue_id, lane->class, &counts);
+	return true;
 }
 
 bool
-aurora_taking_lock(AuroraTaking *taking, AuroraLaneScan *lane)
-{
-	return lock_job(taking, lane) && may_run(taking, lane);
-}
-
-void
 aurora_taking_claim(AuroraTaking *taking, AuroraLaneScan *lane)
 {
-	claim(taking, lane);
+	return claim(taking, lane);
 }
 
-static int
+static void
 claim_jobs(Taking *taking, int max_jobs)
 {
 	AuroraLaneScan *lane;
@@ -249,15 +245,11 @@ claim_jobs(Taking *taking, int max_jobs)
 	while (claimed < max_jobs && (lane = choose_lane(taking)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (lock_job(taking, lane) && may_run(taking, lane))
-		{
-			claim(taking, lane);
+		if (claim(taking, lane))
 			claimed++;
-		}
-		step_lane(lane);
+		step_lane(taking, lane);
 	}
 	close_lanes(taking);
-	return claimed;
 }
 
 /* ---- SQL ---- */
@@ -348,6 +340,7 @@ aurora_take_jobs(PG_FUNCTION_ARGS)
 	int count;
 
 	aurora_lead_require();
+	PreventCommandIfReadOnly("take_jobs()");
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -355,22 +348,22 @@ aurora_take_jobs(PG_FUNCTION_ARGS)
 	if (max_jobs < 0 || max_jobs > AURORA_JOBS_AT_ONCE)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("0 to %d jobs are taken at once", AURORA_JOBS_AT_ONCE)));
-	taking.queue = aurora_queue_find(PG_GETARG_TEXT_PP(0),
+	taking.queue = aurora_queue_need(PG_GETARG_TEXT_PP(0),
 									 PG_ARGISNULL(7) ? NULL : PG_GETARG_TEXT_PP(7), snapshot);
 	aurora_queue_require_taker(taking.queue, snapshot);
 	node = aurora_queue_node(snapshot, &is_drained);
 	taking.taker = taker_argument(fcinfo, 2, node);
 	taking.lease_us = aurora_lease_argument(fcinfo, 3, taking.queue);
 	results = finished_argument(fcinfo, 4, &count);
+	aurora_job_table_open(&taking.jobs, "job");
 	if (count > 0)
-		(void) aurora_jobs_finish(results, count);
+		(void) aurora_jobs_finish(&taking.jobs, results, count, taking.queue);
 	aurora_queue_settle(taking.queue->queue_id);
-	if (taking.queue->is_paused || is_drained || max_jobs == 0)
-		return (Datum) 0;
 	taking.now = GetCurrentTimestamp();
 	taking.running = aurora_job_state_oid(AURORA_JOB_RUNNING);
-	aurora_job_table_open(&taking.jobs, "job");
-	(void) claim_jobs(&taking, max_jobs);
+	if (max_jobs > 0 && !taking.queue->is_paused && !is_drained)
+		claim_jobs(&taking, max_jobs);
 	aurora_job_table_close(&taking.jobs);
+	CommandCounterIncrement(); /* the same statement may go on to finish them */
 	return (Datum) 0;
 }

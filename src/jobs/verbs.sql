@@ -208,19 +208,38 @@ COMMENT ON FUNCTION aurora.archive_slot() IS 'The place in the archive''s ring t
 CREATE FUNCTION aurora.end_job(target aurora.job, how aurora.job_state, reason text) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
-    dependent aurora.job;
+    slot int := aurora.archive_slot();
+    ending bigint[] := ARRAY[target.job_id];
+    reasons text[] := ARRAY[coalesce(reason, target.error)];
+    state_of_these aurora.job_state := how;
+    dependents bigint[];
+    reasons_of_dependents text[];
+    ended aurora.job;
 BEGIN
-    FOR dependent IN SELECT j.* FROM aurora.job j WHERE j.job_id IN (SELECT d.job_id FROM aurora.job_dependency d WHERE d.blocker_id = target.job_id)
-                     ORDER BY j.job_id FOR UPDATE LOOP
-        PERFORM aurora.end_job(dependent, 'cancelled', format('job %s, which it was to run after, was %s', target.job_id, how));
+    -- First the job itself, then what was to run after it, then what after those.
+    WHILE cardinality(ending) > 0 LOOP
+        SELECT coalesce(array_agg(l.job_id), '{}'), coalesce(array_agg(l.reason), '{}') INTO dependents, reasons_of_dependents
+            FROM (SELECT j.job_id, format('job %s, which it was to run after, was %s',
+                         (SELECT min(d.blocker_id) FROM aurora.job_dependency d WHERE d.job_id = j.job_id AND d.blocker_id = ANY (ending)), state_of_these) AS reason
+                  FROM aurora.job j
+                  WHERE j.job_id IN (SELECT d.job_id FROM aurora.job_dependency d WHERE d.blocker_id = ANY (ending)) AND j.job_id <> ALL (ending)
+                  ORDER BY j.job_id FOR UPDATE OF j) l;
+        FOR ended IN DELETE FROM aurora.job j WHERE j.job_id = ANY (ending) RETURNING j.* LOOP
+            INSERT INTO aurora.job_archive (job_id, company_id, slot, queue_id, class, state, attempt, max_attempts, ready_at, submitted_at,
+                                            started_at, finished_at, submitted_by, kind, taker, error, payload)
+                VALUES (ended.job_id, ended.company_id, slot, ended.queue_id, ended.class, state_of_these, ended.attempt,
+                        ended.max_attempts, ended.ready_at, ended.submitted_at, ended.started_at, clock_timestamp(), ended.submitted_by,
+                        ended.kind, ended.taker, reasons[array_position(ending, ended.job_id)], ended.payload);
+            PERFORM aurora.count_job(ended.queue_id, ended.class, 'cancelled');
+        END LOOP;
+        ending := dependents;
+        reasons := reasons_of_dependents;
+        state_of_these := 'cancelled';
     END LOOP;
-    INSERT INTO aurora.job_archive (job_id, company_id, slot, queue_id, class, state, attempt, max_attempts, ready_at, submitted_at,
-                                    started_at, finished_at, submitted_by, kind, taker, error, payload)
-        VALUES (target.job_id, target.company_id, aurora.archive_slot(), target.queue_id, target.class, how, target.attempt,
-                target.max_attempts, target.ready_at, target.submitted_at, target.started_at, clock_timestamp(), target.submitted_by,
-                target.kind, target.taker, coalesce(reason, target.error), target.payload);
-    DELETE FROM aurora.job j WHERE j.job_id = target.job_id;
-    PERFORM aurora.count_job(target.queue_id, target.class, 'cancelled');
+    -- The next one with its key may have been held for it.
+    IF target.state = 'waiting' AND target.concurrency_key IS NOT NULL THEN
+        PERFORM aurora.leave_concurrency(ARRAY[target.queue_id], ARRAY[target.company_id], ARRAY[target.concurrency_key], 0);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION aurora.end_job(aurora.job, aurora.job_state, text) IS 'Moves a live job to the archive as cancelled or discarded, and cancels what was to run after it.';
@@ -232,25 +251,28 @@ DECLARE
     new_state aurora.job_state;
 BEGIN
     PERFORM aurora.count_job(target.queue_id, target.class, event);
-    IF target.concurrency_key IS NOT NULL THEN
-        PERFORM aurora.leave_concurrency(ARRAY[target.queue_id], ARRAY[target.company_id], ARRAY[target.concurrency_key], 1);
-    END IF;
     IF target.cancel_requested_at IS NOT NULL THEN
         PERFORM aurora.end_job(target, 'cancelled', reason);
-        RETURN 'cancelled';
+        new_state := 'cancelled';
+    ELSE
+        IF wait IS NULL THEN
+            SELECT make_interval(secs => least(extract(epoch FROM q.retry_delay)::float8 * 2 ^ least(target.attempt - 1, 30),
+                                               extract(epoch FROM q.retry_delay_max)::float8) * (1 - random() / 2))
+                INTO wait FROM aurora.job_queue q WHERE q.queue_id = target.queue_id;
+        END IF;
+        new_state := CASE WHEN final OR target.attempt >= target.max_attempts THEN 'dead' WHEN wait > interval '0' THEN 'scheduled' ELSE 'waiting' END;
+        UPDATE aurora.job j SET
+            state = new_state, error = reason, lease_until = NULL, progress = NULL,
+            ready_at = CASE WHEN new_state = 'scheduled' THEN clock_timestamp() + wait ELSE clock_timestamp() END,
+            position = CASE WHEN new_state = 'waiting' THEN aurora.next_job_position(j.queue_id, j.class, j.company_id) ELSE 0 END
+            WHERE j.job_id = target.job_id;
+        IF new_state = 'scheduled' THEN
+            PERFORM aurora.queue_due(target.queue_id, clock_timestamp() + wait);
+        END IF;
     END IF;
-    IF wait IS NULL THEN
-        SELECT least(q.retry_delay * (2.0 ^ least(target.attempt - 1, 30)), q.retry_delay_max) * (1 - random() / 2)
-            INTO wait FROM aurora.job_queue q WHERE q.queue_id = target.queue_id;
-    END IF;
-    new_state := CASE WHEN final OR target.attempt >= target.max_attempts THEN 'dead' WHEN wait > interval '0' THEN 'scheduled' ELSE 'waiting' END;
-    UPDATE aurora.job j SET
-        state = new_state, error = reason, lease_until = NULL, progress = NULL,
-        ready_at = CASE WHEN new_state = 'scheduled' THEN clock_timestamp() + wait ELSE clock_timestamp() END,
-        position = CASE WHEN new_state = 'waiting' THEN aurora.next_job_position(j.queue_id, j.class, j.company_id) ELSE 0 END
-        WHERE j.job_id = target.job_id;
-    IF new_state = 'scheduled' THEN
-        PERFORM aurora.queue_due(target.queue_id, clock_timestamp() + wait);
+    -- Last, as where jobs are finished: who locks dependents and keys in one order never waits in a circle.
+    IF target.concurrency_key IS NOT NULL THEN
+        PERFORM aurora.leave_concurrency(ARRAY[target.queue_id], ARRAY[target.company_id], ARRAY[target.concurrency_key]);
     END IF;
     RETURN new_state;
 END
@@ -265,7 +287,9 @@ DECLARE
     held aurora.job;
 BEGIN
     PERFORM aurora.require_lead();
-    IF retry_in < interval '0' OR retry_in > interval '30 days' THEN
+    IF job_id IS NULL OR attempt IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'a job''s number and attempt may not be null';
+    ELSIF retry_in < interval '0' OR retry_in > interval '30 days' THEN
         RAISE invalid_parameter_value USING MESSAGE = 'a job is retried in 0 to 30 days';
     END IF;
     SELECT j.* INTO held FROM aurora.job j WHERE j.job_id = fail_job.job_id FOR UPDATE;
@@ -309,33 +333,75 @@ END
 $$;
 COMMENT ON FUNCTION aurora.release_dependents(bigint[]) IS 'Lets the jobs run that waited for nothing but these.';
 
+CREATE FUNCTION aurora.make_concurrency(queue_id int, company_id int, concurrency_key text, at_once int, may_wait boolean) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    of_keys int := hashtext('aurora.job_concurrency');
+    of_this int := hashtext(format('%s %s %s', make_concurrency.queue_id, make_concurrency.company_id, make_concurrency.concurrency_key));
+BEGIN
+    IF may_wait THEN
+        PERFORM pg_advisory_xact_lock(of_keys, of_this);
+    ELSIF NOT pg_try_advisory_xact_lock(of_keys, of_this) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO aurora.job_concurrency AS c (company_id, queue_id, concurrency_key, at_once)
+        VALUES (make_concurrency.company_id, make_concurrency.queue_id, make_concurrency.concurrency_key, coalesce(make_concurrency.at_once, 1))
+        ON CONFLICT ON CONSTRAINT job_concurrency_pkey DO UPDATE SET at_once = excluded.at_once WHERE make_concurrency.at_once IS NOT NULL;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION aurora.make_concurrency(int, int, text, int, boolean) IS
+    'Notes a concurrency key, and how many with it run at once when that is given. False when another session is doing so and this one may not wait: takers never do, or two that meet two new keys would wait for one another.';
+
 CREATE FUNCTION aurora.enter_concurrency(job_id bigint, queue_id int, company_id int, concurrency_key text) RETURNS boolean
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
-    current aurora.job_concurrency;
+    current record;
 BEGIN
-    INSERT INTO aurora.job_concurrency (company_id, queue_id, concurrency_key)
-        VALUES (enter_concurrency.company_id, enter_concurrency.queue_id, enter_concurrency.concurrency_key)
-        ON CONFLICT ON CONSTRAINT job_concurrency_pkey DO NOTHING;
-    SELECT c.* INTO current FROM aurora.job_concurrency c
-        WHERE c.queue_id = enter_concurrency.queue_id AND c.company_id = enter_concurrency.company_id
-          AND c.concurrency_key = enter_concurrency.concurrency_key
-        FOR NO KEY UPDATE SKIP LOCKED;
-    IF NOT FOUND THEN
-        RETURN NULL;
-    ELSIF current.running >= current.at_once THEN
+    FOR i IN 1 .. 2 LOOP
+        SELECT c.running, c.at_once, c.xmin::text = pg_current_xact_id()::xid::text AS is_own INTO current FROM aurora.job_concurrency c
+            WHERE c.queue_id = enter_concurrency.queue_id AND c.company_id = enter_concurrency.company_id
+              AND c.concurrency_key = enter_concurrency.concurrency_key
+            FOR NO KEY UPDATE SKIP LOCKED;
+        EXIT WHEN FOUND;
+        IF i = 2 OR EXISTS (SELECT FROM aurora.job_concurrency c
+                            WHERE c.queue_id = enter_concurrency.queue_id AND c.company_id = enter_concurrency.company_id
+                              AND c.concurrency_key = enter_concurrency.concurrency_key)
+           OR NOT aurora.make_concurrency(enter_concurrency.queue_id, enter_concurrency.company_id, enter_concurrency.concurrency_key, NULL, false) THEN
+            RETURN NULL;
+        END IF;
+    END LOOP;
+    IF current.running >= current.at_once THEN
         UPDATE aurora.job j SET state = 'held' WHERE j.job_id = enter_concurrency.job_id;
-        RETURN false;
+        IF NOT FOUND THEN
+            RETURN NULL; -- too new for this transaction's snapshot
+        END IF;
+        IF current.is_own THEN
+            RETURN false;
+        END IF;
     END IF;
-    UPDATE aurora.job_concurrency c SET running = c.running + 1
+    -- Also when the job is held: who ends another with an older snapshot would not see it, and is to fail instead.
+    UPDATE aurora.job_concurrency c SET running = c.running + (current.running < current.at_once)::int
         WHERE c.queue_id = enter_concurrency.queue_id AND c.company_id = enter_concurrency.company_id
           AND c.concurrency_key = enter_concurrency.concurrency_key;
-    RETURN true;
+    RETURN current.running < current.at_once;
 END
 $$;
 COMMENT ON FUNCTION aurora.enter_concurrency(bigint, int, int, text) IS
     'May a job with that key be taken: true, and it is counted; false, and it is held until another ends; null when another session is deciding about the key.';
+
+CREATE FUNCTION aurora.lock_concurrency(queue_id int, company_id int, concurrency_key text) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+BEGIN
+    PERFORM FROM aurora.job_concurrency c
+        WHERE c.queue_id = lock_concurrency.queue_id AND c.company_id = lock_concurrency.company_id AND c.concurrency_key = lock_concurrency.concurrency_key
+        FOR NO KEY UPDATE SKIP LOCKED;
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION aurora.lock_concurrency(int, int, text) IS 'Locks the count of a concurrency key; false, at once, when another session has it.';
 
 CREATE FUNCTION aurora.leave_concurrency(queue_ids int[], company_ids int[], concurrency_keys text[], ended int DEFAULT 1) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
@@ -350,10 +416,15 @@ BEGIN
         UPDATE aurora.job_concurrency c SET running = greatest(c.running - left_key.n * ended, 0)
             WHERE c.queue_id = left_key.queue_id AND c.company_id = left_key.company_id AND c.concurrency_key = left_key.concurrency_key
             RETURNING c.at_once - c.running INTO room;
+        IF NOT FOUND AND ended > 0 THEN
+            RAISE serialization_failure USING
+                MESSAGE = format('a job with the concurrency key "%s" was taken after this transaction began', left_key.concurrency_key),
+                HINT = 'Its snapshot is too old to see the key. Try again in a new transaction.';
+        END IF;
         FOR held IN SELECT j.* FROM aurora.job j
                     WHERE j.queue_id = left_key.queue_id AND j.company_id = left_key.company_id
                       AND j.concurrency_key = left_key.concurrency_key AND j.state = 'held'
-                    ORDER BY j.position LIMIT greatest(room, 0) FOR NO KEY UPDATE SKIP LOCKED LOOP
+                    ORDER BY j.position LIMIT greatest(room, 0) FOR NO KEY UPDATE LOOP
             UPDATE aurora.job j SET state = 'waiting' WHERE j.job_id = held.job_id;
             PERFORM aurora.job_arrives(held.queue_id, held.class, held.position);
         END LOOP;
@@ -384,6 +455,9 @@ CREATE FUNCTION aurora.ended_job_state(job_id bigint) RETURNS text
 DECLARE
     result text;
 BEGIN
+    IF job_id IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'a job''s number may not be null';
+    END IF;
     SELECT a.state INTO result FROM aurora.job_archive a
         WHERE a.job_id = ended_job_state.job_id AND (aurora.is_operator() OR aurora.may_see(a.company_id, a.submitted_by));
     IF NOT FOUND THEN

@@ -57,6 +57,7 @@ CREATE FUNCTION aurora.lane_rate(queue_id int, class aurora.job_class) RETURNS d
     SELECT sum(m.taken) / greatest(extract(epoch FROM now() - greatest(min(m.minute), now() - interval '5 minutes')), 1)
     FROM aurora.job_minute m
     WHERE m.queue_id = $1 AND m.class = $2 AND m.minute > now() - interval '5 minutes' AND m.taken > 0
+      AND EXISTS (SELECT FROM aurora.job_queue q WHERE q.queue_id = $1 AND (q.company_id IS NULL OR aurora.is_member(q.company_id) OR aurora.is_operator()))
 $$;
 COMMENT ON FUNCTION aurora.lane_rate(int, aurora.job_class) IS 'Jobs of a queue and class taken in a second, over the last five minutes; null when none was.';
 

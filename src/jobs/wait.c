@@ -4,9 +4,12 @@
  */
 #include "jobs/jobs.h"
 
+#include "access/htup_details.h"
+#include "access/multixact.h"
 #include "access/xact.h"
 #include "executor/spi.h"
 #include "nodes/parsenodes.h"
+#include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -15,27 +18,55 @@
 
 PG_FUNCTION_INFO_V1(aurora_wait_jobs);
 
+/*
+ * Does a transaction that is not over hold the row, as one does that has taken the job.
+ */
+static bool
+is_locked(TupleTableSlot *slot)
+{
+	bool should_free;
+	HeapTupleHeader header = ExecFetchSlotHeapTuple(slot, false, &should_free)->t_data;
+	TransactionId locker = HeapTupleHeaderGetRawXmax(header);
+
+	if (header->t_infomask & HEAP_XMAX_INVALID || HEAP_XMAX_IS_KEYSHR_LOCKED(header->t_infomask))
+		return false;
+	if (header->t_infomask & HEAP_XMAX_IS_MULTI)
+		return MultiXactIdIsRunning(locker, false);
+	return TransactionIdIsInProgress(locker);
+}
+
 bool
 aurora_queue_has_waiting(int32 queue_id)
 {
+	AuroraLaneRead reads[AURORA_JOB_CLASS_COUNT];
+	int64 marks[AURORA_JOB_CLASS_COUNT];
+	int64 taken[AURORA_JOB_CLASS_COUNT];
 	bool found = false;
 	AuroraJobTable jobs;
+	Snapshot snapshot;
 
 	aurora_job_table_open(&jobs, "job");
-	for (int class = 0; class < AURORA_JOB_CLASS_COUNT && !found; class ++)
+	aurora_lanes_read(queue_id, reads);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
 	{
-		AuroraLaneScan lane = {.queue_id = queue_id, .class = class};
-		Snapshot snapshot;
+		AuroraLaneScan lane = {.queue_id = queue_id, .class = class, .read = reads[class]};
 
-		lane.read = aurora_lane_read(queue_id, class);
-		snapshot = RegisterSnapshot(GetLatestSnapshot());
+		marks[class] = PG_INT64_MIN;
+		taken[class] = PG_INT64_MIN;
+		if (found)
+			continue;
 		aurora_lane_scan_open(&lane, &jobs, aurora_job_class_oid(class), snapshot);
-		found = aurora_lane_scan_next(&lane);
-		if (lane.scan)
-			aurora_lane_advance(queue_id, class, &lane.read, found ? lane.position : PG_INT64_MAX);
+		while (!found && aurora_lane_scan_next(&lane))
+		{
+			found = !is_locked(lane.slot);
+			lane.first_locked = Min(lane.first_locked, lane.position);
+		}
+		marks[class] = lane.first_locked;
 		aurora_lane_scan_close(&lane);
-		UnregisterSnapshot(snapshot);
 	}
+	aurora_lanes_advance(queue_id, reads, marks, taken);
+	UnregisterSnapshot(snapshot);
 	aurora_job_table_close(&jobs);
 	return found;
 }
@@ -82,9 +113,9 @@ serves(int32 queue_id)
 }
 
 /*
- * Sleeps until the bell rings, something falls due or it is time to look; true when it was rung.
+ * Sleeps until the bell rings, something falls due or it is time to look.
  */
-static bool
+static void
 sleep_a_while(int32 queue_id, uint64 rings, int64 left_us)
 {
 	int64 sleep_ms = Min(LOOK_MS, (left_us + 999) / 1000);
@@ -93,7 +124,7 @@ sleep_a_while(int32 queue_id, uint64 rings, int64 left_us)
 	if (due != DT_NOEND)
 		sleep_ms =
 			Min(sleep_ms, Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due)));
-	return aurora_bell_wait(AURORA_BELL_QUEUE, queue_id, rings, (long) sleep_ms);
+	(void) aurora_bell_wait(AURORA_BELL_QUEUE, queue_id, rings, (long) sleep_ms);
 }
 
 /*
@@ -112,7 +143,7 @@ aurora_wait_jobs(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the queue may not be null")));
 	end_us = aurora_clock_us() + timeout_argument(fcinfo, 1);
-	queue = aurora_queue_find(PG_GETARG_TEXT_PP(0), PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2),
+	queue = aurora_queue_need(PG_GETARG_TEXT_PP(0), PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2),
 							  GetActiveSnapshot());
 	aurora_queue_require_taker(queue, GetActiveSnapshot());
 	queue_id = queue->queue_id;
@@ -132,8 +163,7 @@ aurora_wait_jobs(PG_FUNCTION_ARGS)
 		if (found || aurora_clock_us() >= end_us)
 			break;
 		SPI_commit();
-		if (sleep_a_while(queue_id, rings, end_us - aurora_clock_us()) && is_served)
-			break;
+		sleep_a_while(queue_id, rings, end_us - aurora_clock_us());
 	}
 	SPI_finish();
 	PG_RETURN_VOID();

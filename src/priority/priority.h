@@ -15,6 +15,10 @@
 #include "utils/numeric.h"
 #include "utils/snapshot.h"
 
+/* ---- note.c ---- */
+
+extern void aurora_priority_note_init(void);
+
 /* Columns of aurora.item, in table order. */
 enum
 {

@@ -57,6 +57,7 @@ aurora_priority_init(void)
 							"Time between samples of which items are on the surfaces; 0 for never.",
 							NULL, &sample_interval_s, 300, 0, 86400, PGC_SIGHUP, GUC_UNIT_S, NULL,
 							NULL, NULL);
+	aurora_priority_note_init();
 	aurora_worker_add_duty("apply_settings", apply_settings, &apply_interval_s, 1000);
 	aurora_worker_add_duty("wake_snoozed", wake_snoozed, &wake_interval_s, 1000);
 	aurora_worker_add_duty("sample_surface", sample_surface, &sample_interval_s, 1000);

@@ -50,6 +50,13 @@ CREATE TRIGGER place_item BEFORE INSERT OR UPDATE ON aurora.item
     FOR EACH ROW EXECUTE FUNCTION aurora.place_item();
 COMMENT ON TRIGGER place_item ON aurora.item IS 'Keeps cell, act_by and placed_at.';
 
+CREATE FUNCTION aurora.note_item() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'aurora_note_item';
+COMMENT ON FUNCTION aurora.note_item() IS 'Trigger: tells the topic items/OWNER that the item has changed, by its id.';
+CREATE TRIGGER note_item AFTER INSERT OR UPDATE OR DELETE ON aurora.item
+    FOR EACH ROW EXECUTE FUNCTION aurora.note_item();
+COMMENT ON TRIGGER note_item ON aurora.item IS 'Publishes which items changed.';
+
 -- ---- the surface ----
 
 CREATE FUNCTION aurora.surface(top_n int DEFAULT 10, owner text DEFAULT NULL, at timestamptz DEFAULT now(),

@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "common/pg_prng.h"
+#include "events/events.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "replication/walreceiver.h"
@@ -603,6 +604,15 @@ forget_history(void)
 	return false;
 }
 
+/*
+ * How nodes are is no secret among the roles of aurora.
+ */
+static bool
+anybody_may_read(const AuroraIdentity *identity, int32 company_id, const char *rest)
+{
+	return true;
+}
+
 void
 aurora_registry_init(void)
 {
@@ -610,6 +620,7 @@ aurora_registry_init(void)
 	static int lag_limit_s;
 	static int clock_skew_limit_s;
 
+	aurora_topic_reserve("mesh/nodes", anybody_may_read);
 	aurora_board_init();
 	aurora_agent_init();
 	aurora_probe_init();

@@ -134,10 +134,12 @@ BEGIN
         VALUES (of_node, at, before.state, to_state, why);
     PERFORM pg_notify('aurora_node', jsonb_build_object('node', of_node, 'from', before.state, 'to', to_state,
                                                         'reason', why)::text);
+    PERFORM aurora.note_event(NULL, 'mesh/nodes', jsonb_build_object('node', of_node, 'from', before.state, 'to', to_state,
+                                                                     'reason', why));
 END
 $$;
 COMMENT ON FUNCTION aurora.change_state(text, aurora.health_state, text, timestamptz) IS
-    'Puts a node into a state; a change is a row of node_transition and a notification on channel aurora_node.';
+    'Puts a node into a state; a change is a row of node_transition, a notification on channel aurora_node and an event of topic mesh/nodes.';
 
 CREATE FUNCTION aurora.close_gap(at timestamptz) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

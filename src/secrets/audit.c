@@ -407,7 +407,14 @@ aurora_audit_append(const char *fields, bool strict)
 	LWLockRelease(state->append);
 	if (!written)
 		refuse_access(problem, is_broken);
-	if (strict && !aurora_audit_sync())
+	if (strict)
+		aurora_audit_require_sync();
+}
+
+void
+aurora_audit_require_sync(void)
+{
+	if (is_on && !aurora_audit_sync())
 		refuse_access("the audit file cannot be synced", true);
 }
 
@@ -470,7 +477,7 @@ aurora_audit_sync(void)
 
 /*
  * Deletes the oldest files that the lead has all of: those that are old, and more when the files
- * come near their limit.
+ * come near their limit. One that does not hold is kept as it is.
  */
 static void
 delete_old_files(List *heads)
@@ -491,8 +498,9 @@ delete_old_files(List *heads)
 			continue;
 		if (total <= limit && status.st_mtime > time(NULL) - retention_days * SECONDS_OF_DAY)
 			break;
-		if (!aurora_audit_read_file(generations[i], &file) || (file.bad_seq != 0 && !file.torn) ||
-			file.last_seq > aurora_audit_head_of(heads, file.chain))
+		if (!aurora_audit_read_file(generations[i], &file) || (file.bad_seq != 0 && !file.torn))
+			continue;
+		if (file.last_seq > aurora_audit_head_of(heads, file.chain))
 			break;
 		if (unlink(path) == 0)
 			total -= status.st_size;

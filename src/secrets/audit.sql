@@ -49,6 +49,16 @@ END
 $$;
 COMMENT ON FUNCTION aurora.is_json_object(text) IS 'Is the text a JSON object.';
 
+CREATE FUNCTION aurora.secret_record_time(record text) RETURNS timestamptz
+    LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN substring(record FROM '"at":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)"')::timestamptz;
+EXCEPTION WHEN data_exception THEN
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION aurora.secret_record_time(text) IS 'The time that a record tells; null for none.';
+
 CREATE FUNCTION aurora.receive_secret_audit(node text, body jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -66,6 +76,8 @@ BEGIN
         ON CONFLICT ON CONSTRAINT secret_audit_chain_pkey DO UPDATE SET node = excluded.node RETURNING c.* INTO known;
     FOR line IN SELECT r FROM jsonb_array_elements_text(body->'records') r LOOP
         line_seq := coalesce(substring(line FROM '^\{"seq":([0-9]{1,18}),')::bigint, known.head_seq + 1);
+        -- What was lost on the way comes again, with all that is behind it.
+        EXIT WHEN line_seq > known.head_seq + 1 AND NOT body ? 'anew';
         why := CASE
             WHEN line_seq <= known.head_seq THEN
                 CASE WHEN EXISTS (SELECT FROM aurora.secret_audit_record r WHERE r.node = known.node AND r.chain = known.chain
@@ -80,7 +92,7 @@ BEGIN
         CONTINUE WHEN line_seq <= known.head_seq;
         INSERT INTO aurora.secret_audit_record (node, chain, seq, company_id, at, record)
             VALUES (known.node, known.chain, line_seq, substring(line FROM '"company_id":([0-9]{1,9})[,}]')::int,
-                    coalesce(substring(line FROM '"at":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)"')::timestamptz, clock_timestamp()),
+                    coalesce(aurora.secret_record_time(line), clock_timestamp()),
                     CASE WHEN aurora.is_json_object(line) THEN line ELSE jsonb_build_object('unreadable', line)::text END);
         known.head_hash := aurora.secret_record_told(line);
         known.head_seq := line_seq;
@@ -91,7 +103,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.receive_secret_audit(text, jsonb) IS
-    'Takes audit records of a node: {chain, records}, each a line of its file. What has come before is passed over. A record that does not go on where the chain ends is kept, and the chain is marked as broken from there.';
+    'Takes audit records of a node: {chain, records, anew}, each a line of its file. What has come before is passed over. With anew, a record that does not go on where the chain ends is kept, and the chain is marked as broken from there; without, what is between was lost on the way, and all is waited for.';
 
 CREATE FUNCTION aurora.receive_secret_cache(node text, body jsonb) RETURNS void
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -109,8 +121,8 @@ COMMENT ON FUNCTION aurora.receive_secret_cache(text, jsonb) IS 'Takes the count
 CREATE VIEW aurora.secret_audit WITH (security_invoker = true) AS
     SELECT r.node, r.chain, r.seq, r.at, j.j->>'action' AS action, j.j->>'outcome' AS outcome, j.j->>'service' AS service,
            j.j->>'key' AS key_name, j.j->>'scope' AS scope, j.j->>'node' AS for_node, j.j->>'company' AS company,
-           (j.j->>'version')::int AS version, j.j->>'role' AS role, j.j->>'session' AS session_role, j.j->>'owner' AS owner,
-           j.j->>'database' AS database, j.j->>'client' AS client, (j.j->>'pid')::int AS pid,
+           substring(j.j->>'version' FROM '^\d{1,9}$')::int AS version, j.j->>'role' AS role, j.j->>'session' AS session_role, j.j->>'owner' AS owner,
+           j.j->>'database' AS database, j.j->>'client' AS client, substring(j.j->>'pid' FROM '^\d{1,9}$')::int AS pid,
            coalesce(j.j->>'detail', j.j->>'unreadable') AS detail
     FROM aurora.secret_audit_record r CROSS JOIN LATERAL (SELECT r.record::jsonb AS j) j;
 COMMENT ON VIEW aurora.secret_audit IS 'Every access to secrets on every node that the lead has been told of.';
@@ -118,7 +130,7 @@ COMMENT ON COLUMN aurora.secret_audit.node IS 'The node on which it was.';
 COMMENT ON COLUMN aurora.secret_audit.chain IS 'The chain of the node''s records.';
 COMMENT ON COLUMN aurora.secret_audit.seq IS 'Number in the chain.';
 COMMENT ON COLUMN aurora.secret_audit.at IS 'When, by the node''s clock.';
-COMMENT ON COLUMN aurora.secret_audit.action IS 'begin (of the chain), read, put, delete, undelete, destroy, export, grant, revoke or rotate.';
+COMMENT ON COLUMN aurora.secret_audit.action IS 'begin (of the chain), read, put, delete, undelete, destroy, export, import (of an export, refused), grant, revoke, rotate or forget (of records).';
 COMMENT ON COLUMN aurora.secret_audit.outcome IS 'granted, refused, missing, or failed when the stored value did not open. What changes secrets is written down before its transaction commits; it may have been rolled back.';
 COMMENT ON COLUMN aurora.secret_audit.service IS 'The service that was asked for.';
 COMMENT ON COLUMN aurora.secret_audit.key_name IS 'The key name.';
@@ -185,11 +197,14 @@ BEGIN
     PERFORM aurora.require_lead();
     until := clock_timestamp() - coalesce(keep, make_interval(days => current_setting('aurora.secret_audit_retention')::int));
     FOR of_chain IN SELECT c.* FROM aurora.secret_audit_chain c FOR UPDATE LOOP
-        -- Up to the first record that is young enough: a chain loses its beginning only.
-        SELECT r.seq, r.record INTO last_old FROM aurora.secret_audit_record r
-            WHERE r.node = of_chain.node AND r.chain = of_chain.chain
-              AND r.seq < coalesce((SELECT min(y.seq) FROM aurora.secret_audit_record y
-                                    WHERE y.node = of_chain.node AND y.chain = of_chain.chain AND y.at >= until), of_chain.head_seq + 1)
+        -- Up to the first record that is young enough: a chain loses its beginning only. And not too many
+        -- at once, since the node's records and heartbeats wait for it.
+        SELECT r.seq, r.record INTO last_old
+            FROM (SELECT o.seq, o.record FROM aurora.secret_audit_record o
+                  WHERE o.node = of_chain.node AND o.chain = of_chain.chain ORDER BY o.seq LIMIT 20000) r
+            WHERE r.seq < coalesce((SELECT y.seq FROM aurora.secret_audit_record y
+                                    WHERE y.node = of_chain.node AND y.chain = of_chain.chain AND y.at >= until
+                                    ORDER BY y.seq LIMIT 1), of_chain.head_seq + 1)
             ORDER BY r.seq DESC LIMIT 1;
         CONTINUE WHEN NOT FOUND;
         DELETE FROM aurora.secret_audit_record r WHERE r.node = of_chain.node AND r.chain = of_chain.chain AND r.seq <= last_old.seq;
@@ -201,11 +216,14 @@ BEGIN
     DELETE FROM aurora.secret_audit_chain c
         WHERE c.first_seq > c.head_seq AND c.began_at < until
           AND EXISTS (SELECT FROM aurora.secret_audit_chain n WHERE n.node = c.node AND n.began_at > c.began_at);
+    IF deleted > 0 AND aurora.library_preloaded() THEN
+        PERFORM aurora.audit_secret('forget', true, NULL, NULL, NULL, NULL, NULL, NULL, format('%s records of before %s', deleted, until));
+    END IF;
     RETURN deleted;
 END
 $$;
 COMMENT ON FUNCTION aurora.forget_secret_audit(interval) IS
-    'Deletes audit records that are older (null: than aurora.secret_audit_retention) from the lead''s table, and returns how many.';
+    'Deletes audit records that are older (null: than aurora.secret_audit_retention) from the lead''s table, which is written down, and returns how many; at most 20,000 of each chain, so again until none is left.';
 
 CREATE VIEW aurora.secret_cache WITH (security_invoker = true) AS
     SELECT n.node, n.hits, n.misses, CASE WHEN n.hits + n.misses > 0 THEN round(n.hits::numeric / (n.hits + n.misses), 4) END AS hit_rate,

@@ -38,6 +38,19 @@ append_text(StringInfo fields, const char *key, const char *value)
 		appendStringInfoString(fields, "null");
 }
 
+/*
+ * What a caller names may be of any length, a record may not: so much of it as a name may have.
+ */
+static void
+append_name(StringInfo fields, const char *key, const char *name)
+{
+	int length = name ? (int) strlen(name) : 0;
+	char *clipped =
+		name ? pnstrdup(name, pg_mbcharcliplen(name, length, AURORA_SECRET_NAME_LENGTH)) : NULL;
+
+	append_text(fields, key, clipped);
+}
+
 static void
 append_number(StringInfo fields, const char *key, int64 value)
 {
@@ -88,16 +101,16 @@ aurora_audit_fields(const AuroraAuditEvent *event)
 	initStringInfo(&fields);
 	append_text(&fields, "action", action_label[event->action]);
 	append_text(&fields, "outcome", outcome_label[event->outcome]);
-	append_text(&fields, "service", event->service);
-	append_text(&fields, "key", event->key_name);
+	append_name(&fields, "service", event->service);
+	append_name(&fields, "key", event->key_name);
 	append_text(&fields, "scope", event->scope);
-	append_text(&fields, "node", event->node);
-	append_text(&fields, "company", event->company);
+	append_name(&fields, "node", event->node);
+	append_name(&fields, "company", event->company);
 	append_number(&fields, "company_id", event->company_id);
 	append_number(&fields, "version", event->version);
 	append_text(&fields, "role", name_of_role(who.role));
 	append_text(&fields, "session", name_of_role(who.session));
-	append_text(&fields, "owner", event->owner);
+	append_name(&fields, "owner", event->owner);
 	append_text(&fields, "database", get_database_name(MyDatabaseId));
 	append_text(&fields, "client", client());
 	append_number(&fields, "pid", MyProcPid);

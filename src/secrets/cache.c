@@ -60,6 +60,7 @@ static Oid watched[lengthof(watched_tables)];
 static bool is_watching = false;
 static volatile bool is_stale = true;
 static uint64 generation = 0;
+static uint32 own_database; /* as the catalog's cache hashes it */
 
 /* ---- entries ---- */
 
@@ -175,6 +176,16 @@ note_role(Datum argument, int cache_id, uint32 hash)
 	generation++;
 }
 
+/*
+ * Its owner is a member of pg_database_owner. Other databases do not concern this session.
+ */
+static void
+note_database(Datum argument, int cache_id, uint32 hash)
+{
+	if (hash == 0 || hash == own_database)
+		note_role(argument, cache_id, hash);
+}
+
 void
 aurora_secret_cache_outdate(void)
 {
@@ -193,6 +204,8 @@ watch(void)
 		CacheRegisterRelcacheCallback(note_relation, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHOID, note_role, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, note_role, (Datum) 0);
+		own_database = GetSysCacheHashValue1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
+		CacheRegisterSyscacheCallback(DATABASEOID, note_database, (Datum) 0);
 		before_shmem_exit(wipe_at_exit, (Datum) 0);
 		registered = true;
 	}

@@ -441,6 +441,23 @@ import_exported(JsonbContainer *secret, JsonbContainer *keys)
 	aurora_secret_wipe(&plain);
 }
 
+/*
+ * Tokens bear no names: under a name of one's own, others' would open. So only who may read all of
+ * them imports any.
+ */
+static void
+require_administrator(void)
+{
+	AuroraAuditEvent event = {.action = AURORA_SECRET_IMPORT, .outcome = AURORA_SECRET_REFUSED};
+
+	if (aurora_identity_get(GetActiveSnapshot())->administers_all)
+		return;
+	aurora_audit_event(&event);
+	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					errmsg("permission denied to import an encrypted export"),
+					errhint("Members of aurora_admin may.")));
+}
+
 static int
 import_export(JsonbContainer *export)
 {
@@ -448,6 +465,7 @@ import_export(JsonbContainer *export)
 	JsonbValue *secrets = field(export, "secrets", jbvBinary);
 	uint32 count;
 
+	require_administrator();
 	if (keys == NULL || secrets == NULL || !JsonContainerIsArray(keys->val.binary.data) ||
 		!JsonContainerIsArray(secrets->val.binary.data))
 		bad_export("It has no arrays \"keys\" and \"secrets\".");
@@ -495,8 +513,8 @@ aurora_import_secrets_json(PG_FUNCTION_ARGS)
 }
 
 /*
- * open_exported(token, key_no): a value for a plain export, whose right has been checked; null for
- * a token that does not open.
+ * open_exported(token, key_no): a value for a plain export, whose right has been checked, when the
+ * export's records are on disk, as strict ones want it; null for a token that does not open.
  */
 Datum
 aurora_open_exported(PG_FUNCTION_ARGS)
@@ -507,6 +525,7 @@ aurora_open_exported(PG_FUNCTION_ARGS)
 	text *result;
 	char *value;
 
+	aurora_audit_require_sync();
 	if (aurora_secret_decrypt(aurora_data_key_open(PG_GETARG_INT32(1), snapshot), token,
 							  strlen(token), &plain) != AURORA_FERNET_OK)
 		PG_RETURN_NULL();

@@ -68,12 +68,17 @@ trouble_of_file(int fd, const char *path)
 {
 	char folder[PATH_MAX];
 	struct stat status;
+	mode_t others = S_IRWXG | S_IRWXO;
 
 	if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode))
 		return "it is no regular file";
 	if (status.st_uid != geteuid() && status.st_uid != 0)
 		return "it belongs to another user";
-	if (status.st_mode & (S_IRWXG | S_IRWXO))
+	/* A credential of systemd: of root, and the server's user has an entry in its list, which shows
+	 * as the group's right to read. */
+	if (status.st_uid == 0 && status.st_gid == 0)
+		others &= ~S_IRGRP;
+	if (status.st_mode & others)
 		return "group or others may use it: its mode must be 0600 or less";
 	if (realpath(DataDir, folder) == NULL || is_inside(path, folder))
 		return "it lies in the data folder, which backups copy";

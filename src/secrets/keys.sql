@@ -65,6 +65,7 @@ DECLARE
 BEGIN
     PERFORM aurora.require_lead();
     IF NOT aurora.administers_all() THEN
+        PERFORM aurora.audit_secret('rotate', false, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
         RAISE insufficient_privilege USING
             MESSAGE = 'permission denied to rotate the keys of secrets',
             HINT = 'Members of aurora_admin may.';

@@ -37,7 +37,6 @@ aurora_secret_find_company(AuroraSecretName *name)
 static void
 require_write(const AuroraSecretName *name)
 {
-	AuroraSecretCaller caller = aurora_secret_caller(GetActiveSnapshot());
 	AuroraAuditEvent event = {
 		.action = AURORA_SECRET_PUT,
 		.outcome = AURORA_SECRET_REFUSED,
@@ -49,8 +48,7 @@ require_write(const AuroraSecretName *name)
 	};
 
 	if (name->company_id >= 0 &&
-		aurora_secret_may(&caller, AURORA_SECRET_MAY_WRITE, name->company_id, name->service,
-						  GetActiveSnapshot()))
+		aurora_secret_may_now(AURORA_SECRET_MAY_WRITE, name->company_id, name->service))
 		return;
 	aurora_audit_event(&event);
 	ereport(ERROR,

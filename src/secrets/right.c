@@ -166,27 +166,34 @@ aurora_may_secret(PG_FUNCTION_ARGS)
 		aurora_secret_may(cache->kept, AURORA_SECRET_RIGHT_COUNT, company_id, service, snapshot));
 }
 
-static bool
-caller_may(AuroraSecretRight right, int32 company_id, text *service)
+/*
+ * As it is now: a transaction that keeps an older snapshot does not keep rights that were taken.
+ */
+bool
+aurora_secret_may_now(AuroraSecretRight right, int32 company_id, const char *service)
 {
-	Snapshot snapshot = GetActiveSnapshot();
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	AuroraSecretCaller caller = aurora_secret_caller(snapshot);
+	bool may = aurora_secret_may(&caller, right, company_id, service, snapshot);
 
-	return aurora_secret_may(&caller, right, company_id, text_to_cstring(service), snapshot);
+	UnregisterSnapshot(snapshot);
+	return may;
 }
 
 Datum
 aurora_may_change_secret(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(caller_may(AURORA_SECRET_MAY_WRITE, PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0),
-							  PG_GETARG_TEXT_PP(1)));
+	PG_RETURN_BOOL(aurora_secret_may_now(AURORA_SECRET_MAY_WRITE,
+										 PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0),
+										 text_to_cstring(PG_GETARG_TEXT_PP(1))));
 }
 
 Datum
 aurora_may_export_secret(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(caller_may(PG_GETARG_BOOL(2) ? AURORA_SECRET_MAY_EXPORT : AURORA_SECRET_MAY_READ,
-							  PG_GETARG_INT32(0), PG_GETARG_TEXT_PP(1)));
+	PG_RETURN_BOOL(
+		aurora_secret_may_now(PG_GETARG_BOOL(2) ? AURORA_SECRET_MAY_EXPORT : AURORA_SECRET_MAY_READ,
+							  PG_GETARG_INT32(0), text_to_cstring(PG_GETARG_TEXT_PP(1))));
 }
 
 Datum

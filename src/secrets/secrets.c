@@ -3,6 +3,7 @@
  */
 #include "secrets/secrets.h"
 
+#include "events/events.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
@@ -66,8 +67,18 @@ rotate(void)
 static bool
 forget(void)
 {
-	(void) run_duty("SELECT aurora.run_duty('forget_secret_audit')");
-	return false;
+	return run_duty("SELECT aurora.run_duty('forget_secret_audit')");
+}
+
+/*
+ * Names of secrets tell what a company uses: they are for who manages it, those of the mesh for
+ * operators.
+ */
+static bool
+may_read_names(const AuroraIdentity *identity, int32 company_id, const char *rest)
+{
+	return company_id == 0 ? aurora_topic_may_operate(identity)
+						   : aurora_identity_manages(identity, company_id);
 }
 
 void
@@ -76,6 +87,8 @@ aurora_secrets_init(void)
 	static int versions_kept;
 	static int audit_retention_days;
 
+	aurora_topic_reserve("secrets", may_read_names);
+	aurora_topic_reserve("mesh/secrets", may_read_names);
 	aurora_key_ring_init();
 	aurora_secret_cache_init();
 	aurora_audit_init();

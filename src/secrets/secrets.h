@@ -115,6 +115,7 @@ extern AuroraSecretCaller aurora_secret_caller(Snapshot snapshot);
 /* May the caller do this to values of a company (0 for those of none). */
 extern bool aurora_secret_may(const AuroraSecretCaller *caller, AuroraSecretRight right,
 							  int32 company_id, const char *service, Snapshot snapshot);
+extern bool aurora_secret_may_now(AuroraSecretRight right, int32 company_id, const char *service);
 
 /* ---- put.c ---- */
 
@@ -219,6 +220,9 @@ extern void aurora_audit_event(const AuroraAuditEvent *event);
 
 /* Has what was written reach the disk; false, with the trouble noted, when that fails. */
 extern bool aurora_audit_sync(void);
+
+/* The same, with an error when it fails. */
+extern void aurora_audit_require_sync(void);
 
 /* What the auditor does now and then: finds trouble before a reader does, and deletes old files. */
 extern void aurora_audit_look_after(void);

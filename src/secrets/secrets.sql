@@ -219,6 +219,9 @@ $$;
 
 -- ---- what makes sessions forget ----
 
+-- Each change of a secret, whoever makes it, passes the trigger on aurora.secret_version: the place to
+-- announce it from, by its names only.
+
 CREATE FUNCTION aurora.secret_changed() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'aurora_secret_changed';
 COMMENT ON FUNCTION aurora.secret_changed() IS
@@ -243,6 +246,35 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- ---- what readers of events learn: names only ----
+
+CREATE FUNCTION aurora.note_secret() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    changed record;
+BEGIN
+    IF TG_TABLE_NAME = 'secret' THEN
+        changed := OLD;
+    ELSE
+        SELECT s.* INTO changed FROM aurora.secret s
+            WHERE s.secret_id = CASE WHEN TG_OP = 'DELETE' THEN OLD.secret_id ELSE NEW.secret_id END;
+    END IF;
+    -- Versions that go with their secret are told of by that one.
+    IF changed.secret_id IS NOT NULL THEN
+        PERFORM aurora.note_event(changed.company_id, CASE WHEN changed.company_id IS NULL THEN 'mesh/secrets' ELSE 'secrets' END,
+            jsonb_build_object('service', changed.service, 'key_name', changed.key_name, 'node', changed.node));
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION aurora.note_secret() IS
+    'Trigger: tells the topic secrets of the company, or mesh/secrets, which secret was put, deleted, taken back or destroyed; never what it was. A rotation of keys changes no secret.';
+CREATE TRIGGER note_secret AFTER DELETE ON aurora.secret FOR EACH ROW EXECUTE FUNCTION aurora.note_secret();
+COMMENT ON TRIGGER note_secret ON aurora.secret IS 'Publishes the name of a secret that was removed.';
+CREATE TRIGGER note_secret AFTER INSERT OR DELETE OR UPDATE OF deleted_at, destroyed_at ON aurora.secret_version
+    FOR EACH ROW EXECUTE FUNCTION aurora.note_secret();
+COMMENT ON TRIGGER note_secret ON aurora.secret_version IS 'Publishes the name of a secret that was changed.';
 
 -- ---- what the library does ----
 

@@ -6,6 +6,7 @@
 #include "secrets/secrets.h"
 
 #include "access/xact.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "registry/registry.h"
 #include "storage/fd.h"
@@ -165,6 +166,7 @@ static int64 heads_read_us = 0;
 static int64 progress_us = 0; /* when the head last moved, or all had arrived */
 static uint64 sent_seq = 0;	  /* of the chain in the reader */
 static uint64 seen_head = 0;
+static bool goes_on = false; /* what is sent next goes on where the last message ended */
 
 static void
 close_reader(void)
@@ -268,13 +270,32 @@ next_record(const AuroraAuditStatus *status)
 	return line;
 }
 
+/*
+ * "anew" tells that what is between the head and the first record is not here either. The lead
+ * passes over a gap before another message: that was lost on the way, and comes again.
+ */
 static void
 begin_message(StringInfo messages)
 {
 	aurora_message_begin(messages, "secret_audit");
 	aurora_message_text(messages, "chain", reader.file.chain);
-	aurora_message_number(messages, "first_seq", (int64) reader.file.first_seq);
+	if (!goes_on)
+		aurora_message_number(messages, "anew", 1);
+	goes_on = true;
 	appendStringInfoString(messages, ",\"records\":[");
+}
+
+/*
+ * A damaged record may be in no encoding: it arrives all the same, and breaks the chain.
+ */
+static void
+append_line(StringInfo messages, char *line)
+{
+	if (!pg_verify_mbstr(PG_UTF8, line, (int) strlen(line), true))
+		for (unsigned char *c = (unsigned char *) line; *c; c++)
+			if (*c > 126)
+				*c = '?';
+	escape_json(messages, line);
 }
 
 /*
@@ -295,7 +316,7 @@ append_file(StringInfo messages, const AuroraAuditStatus *status, int room)
 			begin_message(messages);
 		else
 			appendStringInfoChar(messages, ',');
-		escape_json(messages, line);
+		append_line(messages, line);
 		sent_seq = reader.file.last_seq;
 	}
 	if (count > 0)
@@ -304,7 +325,8 @@ append_file(StringInfo messages, const AuroraAuditStatus *status, int room)
 }
 
 /*
- * What was sent and does not show in the head after a while has not been taken: it is sent again.
+ * What was sent and does not show in the head after a while has not been taken, or was by a lead
+ * whose place another has taken since: all from the head on is sent again.
  */
 static void
 look_for_losses(void)
@@ -318,6 +340,7 @@ look_for_losses(void)
 	if (now - progress_us > LOST_US)
 	{
 		close_reader();
+		goes_on = false;
 		progress_us = now;
 	}
 }

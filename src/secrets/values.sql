@@ -81,11 +81,11 @@ COMMENT ON FUNCTION aurora.secret_to_change(text, text, text, text, text) IS
     'The secret of exactly that scope, locked, for a caller that may change it. Errors: 42501, 42704, 22023, 25006.';
 
 CREATE FUNCTION aurora.may_change_secret(company_id int, service text) RETURNS boolean
-    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_may_change_secret';
+    LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_may_change_secret';
 COMMENT ON FUNCTION aurora.may_change_secret(int, text) IS 'May the caller put and delete secrets of that company (null: of none) and service.';
 
 CREATE FUNCTION aurora.may_export_secret(company_id int, service text, plain boolean) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_may_export_secret';
+    LANGUAGE c STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_may_export_secret';
 COMMENT ON FUNCTION aurora.may_export_secret(int, text, boolean) IS
     'May the caller export secrets of that company (0: of none) and service: encrypted with the right to read, in plain text with the right to export.';
 
@@ -221,7 +221,7 @@ COMMENT ON COLUMN aurora.secrets.changed_by IS 'The role that put it.';
 
 -- ---- grants ----
 
-CREATE FUNCTION aurora.grant_terms(grantee name, service text, company text, may text, OUT of_company int, OUT of_right aurora.secret_right)
+CREATE FUNCTION aurora.grant_terms(action text, grantee name, service text, company text, may text, OUT of_company int, OUT of_right aurora.secret_right)
     RETURNS record
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -237,6 +237,7 @@ BEGIN
     PERFORM aurora.check_secret_name(service, 'key', NULL);
     SELECT c.company_id INTO of_company FROM aurora.company c WHERE c.name = company;
     IF NOT (aurora.administers_all() OR of_company IS NOT NULL AND aurora.may_manage(of_company)) THEN
+        PERFORM aurora.audit_secret(action, false, service, NULL, NULL, company, of_company, NULL, format('%s: %s', grantee, may));
         RAISE insufficient_privilege USING
             MESSAGE = 'permission denied to grant rights to secrets',
             HINT = 'Members of aurora_admin may; principals with trust "admin" may for the secrets of their own company.';
@@ -247,13 +248,13 @@ BEGIN
     of_right := may::aurora.secret_right;
 END
 $$;
-COMMENT ON FUNCTION aurora.grant_terms(name, text, text, text) IS
+COMMENT ON FUNCTION aurora.grant_terms(text, name, text, text, text) IS
     'Checks what is to be granted or revoked, and that the caller may. Errors: 42501, 22023, 22004, 25006.';
 
 CREATE FUNCTION aurora.grant_secret(grantee name, service text, company text DEFAULT NULL, may text DEFAULT 'read') RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    terms record := aurora.grant_terms(grantee, service, company, may);
+    terms record := aurora.grant_terms('grant', grantee, service, company, may);
     role_oid oid := (SELECT r.oid FROM pg_roles r WHERE r.rolname = grantee);
 BEGIN
     IF role_oid IS NULL THEN
@@ -276,7 +277,7 @@ COMMENT ON FUNCTION aurora.grant_secret(name, text, text, text) IS
 CREATE FUNCTION aurora.revoke_secret(grantee name, service text, company text DEFAULT NULL, may text DEFAULT 'read') RETURNS boolean
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    terms record := aurora.grant_terms(grantee, service, company, may);
+    terms record := aurora.grant_terms('revoke', grantee, service, company, may);
     revoked boolean;
 BEGIN
     DELETE FROM aurora.secret_grant g
@@ -341,7 +342,7 @@ COMMENT ON FUNCTION aurora.import_secrets_env(text, text, text, text) IS
 CREATE FUNCTION aurora.import_secrets_json(content text, node text DEFAULT NULL, company text DEFAULT NULL) RETURNS int
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_import_secrets_json';
 COMMENT ON FUNCTION aurora.import_secrets_json(text, text, text) IS
-    'Puts the values of {service: {key: value}} and returns how many; or takes back what export_secrets() gave, in the scopes of then. All or nothing. Errors: 22023 bad text, 55000 no key here opens the export, and those of put_secret().';
+    'Puts the values of {service: {key: value}} and returns how many; or takes back what export_secrets() gave encrypted, in the scopes of then, for administrators only, since its names are not sealed. All or nothing. Errors: 22023 bad text, 55000 no key here opens the export, and those of put_secret().';
 
 CREATE FUNCTION aurora.export_secrets(service text DEFAULT '*', company text DEFAULT NULL, plain boolean DEFAULT false) RETURNS jsonb
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -370,6 +371,7 @@ BEGIN
         WHERE coalesce(s.company_id, 0) = of_company AND aurora.secret_matches(pattern, s.service)
           AND aurora.secret_state(v) = 'active' AND (s.node IS NULL OR NOT plain);
     IF refused IS NOT NULL OR chosen IS NULL AND NOT aurora.may_export_secret(of_company, pattern, plain) THEN
+        PERFORM aurora.audit_secret('export', false, coalesce(refused, service), NULL, NULL, company, nullif(greatest(of_company, 0), 0), NULL, NULL);
         RAISE insufficient_privilege USING
             MESSAGE = format('permission denied to export secrets of service "%s"', coalesce(refused, service)),
             HINT = 'aurora.grant_secret() gives the right "export", which plain text takes, and "read", which an encrypted export takes.';
@@ -407,7 +409,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.export_secrets(text, text, boolean) IS
-    'The active secrets of a company (null: those that belong to none) of services that the pattern fits: encrypted, in all scopes, for import_secrets_json() where the master key is; or in plain text as {service: {key: value}}, those for all nodes. Each is written down. Takes the right to read, or to export in plain text. Errors: 42501 for one of them at least.';
+    'The active secrets of a company (null: those that belong to none) of services that the pattern fits: encrypted, in all scopes, for import_secrets_json() by an administrator where the master key is; or in plain text as {service: {key: value}}, those for all nodes. Each is written down. Takes the right to read, or to export in plain text. Errors: 42501 for one of them at least.';
 
 CREATE FUNCTION aurora.secret_matches(pattern text, service text) RETURNS boolean
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_secret_matches_sql';

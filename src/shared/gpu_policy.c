@@ -291,7 +291,7 @@ must_drain(const AuroraGpuView *view, int device, const AuroraGpuVerdict *verdic
 	{
 		const AuroraGpuJob *job = &view->jobs[i];
 
-		if (!job->is_gone && job->class == AURORA_JOB_INTERACTIVE &&
+		if (!job->is_gone && !job->is_hidden && job->class == AURORA_JOB_INTERACTIVE &&
 			verdicts[i].kind == AURORA_GPU_NO_ROOM && job->age >= view->settings.drain_after &&
 			first_to_drain(view, job) == device)
 			return true;
@@ -307,7 +307,8 @@ highest(const AuroraGpuView *view, const AuroraGpuVerdict *verdicts)
 	int best = -1;
 
 	for (int i = 0; i < view->job_count; i++)
-		if (!view->jobs[i].is_gone && verdicts[i].kind == AURORA_GPU_LOWER &&
+		if (!view->jobs[i].is_gone && !view->jobs[i].is_hidden &&
+			verdicts[i].kind == AURORA_GPU_LOWER &&
 			(best < 0 || verdicts[i].score > verdicts[best].score))
 			best = i;
 	return best;
@@ -320,7 +321,8 @@ aurora_gpu_decide(AuroraGpuView *view, int device, AuroraGpuVerdict *verdicts)
 
 	sum_idle_models(view);
 	for (int i = 0; i < view->job_count; i++)
-		judge(view, device, &view->jobs[i], &verdicts[i]);
+		if (!view->jobs[i].is_hidden)
+			judge(view, device, &view->jobs[i], &verdicts[i]);
 	if (must_drain(view, device, verdicts))
 		for (int i = 0; i < view->job_count; i++)
 			if (verdicts[i].kind == AURORA_GPU_LOWER)
@@ -430,11 +432,40 @@ next_end(const AuroraGpuRunning *running, int count)
 }
 
 /*
+ * Leaves the first jobs of each class in sight that the device could start.
+ */
+static void
+hide_others(AuroraGpuView *view, int device, int window)
+{
+	int seen[AURORA_JOB_CLASS_COUNT] = {0};
+
+	for (int i = 0; i < view->job_count; i++)
+	{
+		AuroraGpuJob *job = &view->jobs[i];
+		const AuroraGpuFit *fit = fit_of(view, device, job->model);
+
+		job->is_hidden = job->is_gone || !fit->present ||
+						 is_too_large(&view->devices[device], fit) || seen[job->class] >= window;
+		if (!job->is_hidden)
+			seen[job->class]++;
+	}
+}
+
+static bool
+any_waits(const AuroraGpuView *view)
+{
+	for (int i = 0; i < view->job_count; i++)
+		if (!view->jobs[i].is_gone)
+			return true;
+	return false;
+}
+
+/*
  * Has the device start what it would now; true when it does.
  */
 static bool
 start_one(AuroraGpuView *view, int device, AuroraGpuRunning *running, int *running_count,
-		  double now, AuroraGpuVerdict *verdicts, AuroraGpuForecast *forecasts)
+		  int window, double now, AuroraGpuVerdict *verdicts, AuroraGpuForecast *forecasts)
 {
 	AuroraGpuDevice *on = &view->devices[device];
 	int slot = 0;
@@ -443,6 +474,7 @@ start_one(AuroraGpuView *view, int device, AuroraGpuRunning *running, int *runni
 
 	if (!on->is_live || on->busy >= on->slots)
 		return false;
+	hide_others(view, device, window);
 	job = aurora_gpu_decide(view, device, verdicts);
 	if (job < 0)
 		return false;
@@ -459,30 +491,15 @@ start_one(AuroraGpuView *view, int device, AuroraGpuRunning *running, int *runni
 	return true;
 }
 
-/*
- * The jobs that are candidates now are moved to the front of what the decision looks at.
- */
-static int
-window_end(const AuroraGpuView *view, int all, int window)
-{
-	int seen[AURORA_JOB_CLASS_COUNT] = {0};
-	int end = 0;
-
-	for (int i = 0; i < all; i++)
-		if (!view->jobs[i].is_gone && seen[view->jobs[i].class]++ < window)
-			end = i + 1;
-	return end;
-}
-
 void
 aurora_gpu_forecast(AuroraGpuView *view, AuroraGpuRunning *running, int running_count, int window,
 					AuroraGpuVerdict *verdicts, AuroraGpuForecast *forecasts)
 {
-	int all = view->job_count;
 	double now = 0;
 	double next;
+	int idle = 0; /* times that nothing ran although jobs wait */
 
-	for (int i = 0; i < all; i++)
+	for (int i = 0; i < view->job_count; i++)
 		forecasts[i] = (AuroraGpuForecast) {.starts_in = -1, .ends_in = -1, .device = -1};
 	for (;;)
 	{
@@ -492,17 +509,20 @@ aurora_gpu_forecast(AuroraGpuView *view, AuroraGpuRunning *running, int running_
 		while (started)
 		{
 			started = false;
-			view->job_count = window_end(view, all, window);
 			for (int device = 0; device < view->device_count; device++)
-				if (start_one(view, device, running, &running_count, now, verdicts, forecasts))
+				if (start_one(view, device, running, &running_count, window, now, verdicts,
+							  forecasts))
 					started = true;
 		}
 		next = next_end(running, running_count);
-		if (next < 0 || window_end(view, all, window) == 0)
+		if (!any_waits(view) || (next < 0 && ++idle > 2))
 			break;
-		for (int i = 0; i < all; i++)
+		if (next < 0) /* what is kept from a slot, or left to a device that does not want it */
+			next = now + (idle == 1 ? view->settings.reserve_age : view->settings.leave_age) + 1;
+		else
+			idle = 0;
+		for (int i = 0; i < view->job_count; i++)
 			view->jobs[i].age += next - now;
 		now = next;
 	}
-	view->job_count = all;
 }

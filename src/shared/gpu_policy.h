@@ -95,7 +95,8 @@ typedef struct AuroraGpuJob
 	double age; /* since it could run */
 	double prompt_tokens;
 	double output_tokens;
-	bool is_gone; /* no candidate any more */
+	bool is_gone;	/* no candidate any more */
+	bool is_hidden; /* set by the forecast: no candidate now */
 } AuroraGpuJob;
 
 typedef struct AuroraGpuVerdict

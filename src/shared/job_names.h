@@ -6,13 +6,13 @@
 
 /*
  * Classes, the most pressing first. A job's virtual deadline is the time from which it may run and
- * its class's slack, in seconds: of the classes' first jobs the one with the earliest deadline
- * runs.
+ * its class's slack, which is none for the first and otherwise the queue's: of the classes' first
+ * jobs the one with the earliest deadline runs.
  */
-#define AURORA_JOB_CLASS_LIST(X)                \
-	X(AURORA_JOB_INTERACTIVE, "interactive", 0) \
-	X(AURORA_JOB_NORMAL, "normal", 60)          \
-	X(AURORA_JOB_BATCH, "batch", 3600)
+#define AURORA_JOB_CLASS_LIST(X)             \
+	X(AURORA_JOB_INTERACTIVE, "interactive") \
+	X(AURORA_JOB_NORMAL, "normal")           \
+	X(AURORA_JOB_BATCH, "batch")
 
 /*
  * States: those before "done" are of live jobs, the others of jobs in the archive.

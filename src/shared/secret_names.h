@@ -21,7 +21,8 @@
 	X(AURORA_SECRET_IMPORT, "import")     \
 	X(AURORA_SECRET_GRANT, "grant")       \
 	X(AURORA_SECRET_REVOKE, "revoke")     \
-	X(AURORA_SECRET_ROTATE, "rotate")
+	X(AURORA_SECRET_ROTATE, "rotate")     \
+	X(AURORA_SECRET_FORGET, "forget")
 
 #define AURORA_SECRET_OUTCOME_LIST(X)   \
 	X(AURORA_SECRET_GRANTED, "granted") \

@@ -195,7 +195,10 @@ sub follow_audit
 
     for my $file (audit_files($name))
     {
-        my $text = slurp_file($file);
+        my $text = eval { slurp_file($file) };
+
+        # Old files go, oldest first: one that has gone since they were listed makes it another list.
+        return follow_audit($name) if !defined $text && !-e $file;
         my $torn = $text =~ s/(?<=\n)[^\n]+\z//;
         my ($first, @lines) = split(/\n/, $text);
         my $head = eval { $json->decode($first // '') };
