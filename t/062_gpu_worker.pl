@@ -63,6 +63,7 @@ is_sql($lead, 'SELECT kind, slots, models @> ARRAY[\'test\'] FROM aurora.devices
 
 my $job = generate($lead, 'test', 'Hello');
 text_comes($lead, $quick, $job, 'Hello', 64, 'a prompt');
+$lead->safe_psql('postgres', "SELECT aurora.set_queue('gpu', lease => '4 seconds')");
 my $result = decode_json($lead->safe_psql('postgres', "SELECT result FROM aurora.jobs WHERE job_id = $job"));
 is($result->{usage}{completion_tokens}, 64, 'the result has the tokens');
 ok($result->{timings}{decode_ms} > 0 && defined $result->{timings}{first_token_ms}, '... and times');
@@ -146,7 +147,8 @@ comes($lead, 'SELECT sum(busy) = 0 FROM aurora.devices', 'all slots are free aga
 # ---- the database goes away ----
 
 ends_well($worker, 'a worker whose jobs were cancelled');
-$worker = start_worker($lead, 'alpha', worker => { lease => '1min' }, 'backend local' => backend($slow));
+$lead->safe_psql('postgres', "SELECT aurora.set_queue('gpu', lease => '1 minute')");
+$worker = start_worker($lead, 'alpha', 'backend local' => backend($slow));
 $job = generate($lead, 'test', 'Without a database');
 stored($job, 5);
 $lead->stop('immediate');
@@ -157,6 +159,7 @@ text_comes($lead, $quick, $job, 'Without a database', 64, 'without a database fo
 is_sql($lead, "SELECT attempt FROM aurora.jobs WHERE job_id = $job", '1', '... it finished into memory');
 
 ends_well($worker, 'a worker that was without a database');
+$lead->safe_psql('postgres', "SELECT aurora.set_queue('gpu', lease => '4 seconds')");
 $worker = start_worker($lead, 'alpha', 'backend local' => backend($slow));
 
 # A worker that sleeps for longer than its lease has lost the job, and lets go of it.

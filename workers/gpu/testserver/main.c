@@ -7,6 +7,7 @@
 #include <getopt.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
+#include <sys/socket.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -40,6 +41,7 @@ static Server server = {.slots = 4, .owner = "aurora-test-server"};
 /* A request while its body comes, and its answer while that goes. */
 typedef struct Exchange
 {
+	struct MHD_Connection *connection;
 	Buffer body;
 	Answer *answer;
 	Buffer event; /* that is being sent */
@@ -82,6 +84,20 @@ wait_ms(int milliseconds)
 
 	if (milliseconds > 0)
 		nanosleep(&time, NULL);
+}
+
+/*
+ * Waits while there is nothing to say; false when the client has gone.
+ */
+static bool
+client_waits(struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	char byte;
+
+	wait_ms(50);
+	return info && recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 0;
 }
 
 /* ---- answers ---- */
@@ -149,8 +165,8 @@ send_fault(struct MHD_Connection *connection, Fault fault, bool *is_sent)
 			return send_error(connection, 404, "invalid_request_error", "model_not_found",
 							  "there is no such model");
 		case FAULT_HANG_HEAD:
-			for (int i = 0; i < 36000; i++)
-				wait_ms(100);
+			while (client_waits(connection))
+				;
 			return MHD_NO;
 		default:
 			*is_sent = false;
@@ -187,10 +203,7 @@ give_piece(void *context, uint64_t position, char *to, size_t room)
 		if (answer->count == 4 && answer->fault == FAULT_END)
 			return MHD_CONTENT_READER_END_OF_STREAM;
 		if (answer->count == 4 && answer->fault == FAULT_HANG)
-		{
-			wait_ms(100);
-			return 0;
-		}
+			return client_waits(exchange->connection) ? 0 : MHD_CONTENT_READER_END_WITH_ERROR;
 		if (answer->phase == 1)
 			wait_ms(answer->delay);
 		buffer_clear(&exchange->event);
@@ -386,7 +399,8 @@ handle(void *context, struct MHD_Connection *connection, const char *path, const
 	(void) version;
 	if (exchange == NULL)
 	{
-		*state = memory_get(sizeof(Exchange));
+		*state = exchange = memory_get(sizeof(Exchange));
+		exchange->connection = connection;
 		return MHD_YES;
 	}
 	if (*size > 0)
