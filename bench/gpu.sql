@@ -7,8 +7,6 @@ SELECT aurora.register_node('n' || n, 'compute') FROM generate_series(1, 5) n;
 SELECT aurora.report_devices((SELECT jsonb_build_array(jsonb_build_object('index', 0, 'kind', 'cuda', 'name', 'RTX 4090', 'memory_total', 24000000000,
            'memory_free', 9000000000, 'slots', 64, 'models', jsonb_agg(jsonb_build_object('name', 'm' || m, 'resident', m <= 3, 'size', 5000000000))))
        FROM generate_series(1, 5) m), 'n' || n) FROM generate_series(1, 5) n;
-ALTER SYSTEM SET aurora.gpu_report_timeout = '1d';
-SELECT pg_reload_conf();
 SELECT aurora.make_gpu_queue();
 
 CREATE TABLE bench.plain (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, state text NOT NULL DEFAULT 'waiting', class text NOT NULL, model text NOT NULL,
