@@ -7206,6 +7206,9 @@ COMMENT ON COLUMN aurora.generation.prompt_tokens IS 'About how many tokens the 
 COMMENT ON COLUMN aurora.generation.max_tokens IS 'Tokens of output at most; null for no limit.';
 COMMENT ON COLUMN aurora.generation.deadline IS 'When the job is given up; null for never.';
 
+CREATE INDEX gpu_job_again ON aurora.job (queue_id, job_id) WHERE state = 'waiting' AND attempt > 0;
+COMMENT ON INDEX aurora.gpu_job_again IS 'What waits after an attempt that failed or lost its lease: a device looks at these first, wherever they stand in the queue.';
+
 -- ---- the text that streams back ----
 
 CREATE TABLE aurora.generation_output (
@@ -7393,11 +7396,12 @@ COMMENT ON FUNCTION aurora.put_gpu_device(text, jsonb) IS 'Writes what was repor
 CREATE FUNCTION aurora.report_devices(devices jsonb, node text DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    of_node text := aurora.gpu_node(node);
+    of_node text;
     entry jsonb;
     changed boolean := false;
 BEGIN
     PERFORM aurora.require_lead();
+    of_node := aurora.gpu_node(node);
     -- A report that a crash loses comes again: it need not wait for the disk.
     PERFORM set_config('synchronous_commit', 'off', true);
     IF devices IS NULL OR jsonb_typeof(devices) <> 'array' OR jsonb_array_length(devices) > 1024
@@ -7849,12 +7853,13 @@ COMMENT ON FUNCTION aurora.job_output(bigint, int) IS
 CREATE FUNCTION aurora.rotate_generation_output(at timestamptz DEFAULT now()) RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
-    keep interval := current_setting('aurora.gpu_output_retention')::interval;
+    keep interval;
     filled aurora.generation_output_ring;
     next_slot int;
     needed boolean;
 BEGIN
     PERFORM aurora.require_lead();
+    keep := current_setting('aurora.gpu_output_retention')::interval;
     DELETE FROM aurora.generation g WHERE NOT EXISTS (SELECT FROM aurora.job j WHERE j.job_id = g.job_id AND j.company_id = g.company_id);
     SELECT r.* INTO filled FROM aurora.generation_output_ring r ORDER BY r.filled_from DESC LIMIT 1 FOR UPDATE;
     IF NOT FOUND THEN

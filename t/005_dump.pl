@@ -44,6 +44,7 @@ SQL
     $filler->safe_psql('postgres', secrets_sql());
     $filler->safe_psql('postgres', jobs_sql());
     $filler->safe_psql('postgres', events_sql());
+    $filler->safe_psql('postgres', gpu_sql());
     settle($filler);
     # A change of settings that is half applied is carried on where it is restored.
     $filler->safe_psql('postgres', "SELECT aurora.set_company('company 2', big_threshold => 777)");
@@ -130,6 +131,18 @@ SELECT aurora.cancel_job(aurora.submit_job('own', kind => 'ended ' || n, company
 SELECT aurora.cancel_job(aurora.submit_job('own', kind => 'ended 8', company => 'company 1'));
 SELECT aurora.finish_job(job_id, 7, '"ü"') FROM aurora.jobs WHERE kind = 'running';
 INSERT INTO aurora.job_minute (queue_id, class, minute, submitted) VALUES (1, 'normal', date_trunc('minute', now()), 7);
+SQL
+}
+
+# A row in every table of the GPU mesh.
+sub gpu_sql
+{
+    return <<'SQL';
+SELECT aurora.report_devices('[{"index": 0, "kind": "cuda", "name": "ü", "models": [{"name": "m", "resident": true, "size": 5}]}]', 'two'),
+       aurora.learn_speed('two', 0, 'm', '{"usage": {"completion_tokens": 9}, "timings": {"decode_ms": 90}}'), aurora.rotate_generation_output();
+SELECT aurora.generate('m', 'ü', company => 'company 1', timeout => '30 days');
+INSERT INTO aurora.generation_output (job_id, company_id, token_no, began_at, slot, text)
+    SELECT job_id, company_id, 3, 0, slot, 'ü' FROM aurora.generation, generate_series(0, 2) slot;
 SQL
 }
 

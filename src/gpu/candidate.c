@@ -18,6 +18,8 @@
 #include "utils/timestamp.h"
 
 #define LOOK_AT 512 /* jobs of a class that a claim looks at */
+#define AGAIN 64	/* jobs that wait after an attempt, beside these */
+#define KEPT 1024	/* requests that a session remembers */
 #define PLACES 16	/* of devices, remembered by a session */
 
 /* Columns of aurora.generation, in table order. */
@@ -30,6 +32,16 @@ enum
 	GENERATION_MAX_TOKENS,
 	GENERATION_DEADLINE
 };
+
+/* What the decision needs of a row of aurora.generation. */
+typedef struct Request
+{
+	Oid table; /* of this database's extension */
+	int64 job_id;
+	int32 prompt_tokens; /* -1: there is no such row */
+	int32 max_tokens;
+	bool embeds;
+} Request;
 
 /* Where the next claim of a device looks on. */
 typedef struct Place
@@ -49,8 +61,9 @@ typedef struct Reading
 	int most;
 	int found;
 	int seen;
-	int64 last; /* position */
-	bool ended; /* no more wait */
+	int64 last;		/* position */
+	bool ended;		/* no more wait */
+	bool has_again; /* all that wait after an attempt are candidates already */
 	/* Rows of aurora.generation. */
 	Relation table;
 	Relation index;
@@ -96,32 +109,67 @@ close_generations(Reading *reading)
 }
 
 /*
- * A job that came by submit_job() has no such row: its payload's size says how long the prompt is.
+ * A request does not change while it waits, but for its time-out, which is looked at when it is
+ * chosen: so what has been read of it is kept by the session.
+ */
+static const Request *
+request_of(Reading *reading, int64 job_id)
+{
+	static Request kept[KEPT];
+	Request *request = &kept[(uint64) job_id % KEPT];
+	TupleTableSlot *slot = reading->slot;
+	Oid table = RelationGetRelid(reading->table);
+	ScanKeyData key;
+
+	if (request->job_id == job_id && request->table == table)
+		return request;
+	*request = (Request) {.table = table, .job_id = job_id, .prompt_tokens = -1};
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(job_id));
+	index_rescan(reading->scan, &key, 1, NULL, 0);
+	if (!index_getnext_slot(reading->scan, ForwardScanDirection, slot))
+		return request;
+	slot_getallattrs(slot);
+	request->prompt_tokens = DatumGetInt32(slot->tts_values[GENERATION_PROMPT_TOKENS]);
+	request->max_tokens = slot->tts_isnull[GENERATION_MAX_TOKENS]
+							  ? PG_INT32_MAX
+							  : DatumGetInt32(slot->tts_values[GENERATION_MAX_TOKENS]);
+	request->embeds = DatumGetBool(slot->tts_values[GENERATION_EMBEDS]);
+	return request;
+}
+
+/*
+ * Of a job that came by submit_job() the size of its payload says how long the prompt is.
  */
 static void
 describe(Reading *reading, AuroraGpuJob *job, AuroraGpuCandidate *candidate, Datum payload)
 {
-	double mean = reading->world->outputs[job->model];
-	TupleTableSlot *slot = reading->slot;
+	const Request *request = request_of(reading, job->job_id);
+
+	job->prompt_tokens = request->prompt_tokens;
+	job->output_tokens = reading->world->outputs[job->model];
+	if (request->prompt_tokens < 0)
+		job->prompt_tokens = (double) toast_raw_datum_size(payload) / 4;
+	else
+		job->output_tokens = Min(job->output_tokens, request->max_tokens);
+	candidate->embeds = request->embeds;
+	if (request->embeds)
+		job->output_tokens = 0;
+}
+
+TimestampTz
+aurora_gpu_deadline(int64 job_id, Snapshot snapshot)
+{
+	TimestampTz deadline = DT_NOEND;
+	AuroraScan scan;
 	ScanKeyData key;
 
-	job->prompt_tokens = (double) toast_raw_datum_size(payload) / 4;
-	job->output_tokens = mean;
-	candidate->deadline = DT_NOEND;
-	candidate->embeds = false;
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(job->job_id));
-	index_rescan(reading->scan, &key, 1, NULL, 0);
-	if (!index_getnext_slot(reading->scan, ForwardScanDirection, slot))
-		return;
-	slot_getallattrs(slot);
-	job->prompt_tokens = DatumGetInt32(slot->tts_values[GENERATION_PROMPT_TOKENS]);
-	if (!slot->tts_isnull[GENERATION_MAX_TOKENS])
-		job->output_tokens = Min(mean, DatumGetInt32(slot->tts_values[GENERATION_MAX_TOKENS]));
-	if (!slot->tts_isnull[GENERATION_DEADLINE])
-		candidate->deadline = DatumGetTimestampTz(slot->tts_values[GENERATION_DEADLINE]);
-	candidate->embeds = DatumGetBool(slot->tts_values[GENERATION_EMBEDS]);
-	if (candidate->embeds)
-		job->output_tokens = 0;
+	ScanKeyInit(&key, GENERATION_JOB_ID + 1, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(job_id));
+	aurora_scan_open(&scan, "generation", "generation_pkey", snapshot, 1, &key);
+	if (aurora_scan_next(&scan) && !scan.nulls[GENERATION_DEADLINE])
+		deadline = DatumGetTimestampTz(scan.values[GENERATION_DEADLINE]);
+	aurora_scan_close(&scan);
+	return deadline;
 }
 
 /* ---- reading ---- */
@@ -184,6 +232,18 @@ make_room(AuroraGpuWorld *world)
 	world->candidates = repalloc(world->candidates, world->job_room * sizeof(AuroraGpuCandidate));
 }
 
+/*
+ * A job that has been tried goes on waiting: whoever reads its text does.
+ */
+static TimestampTz
+waits_since(TupleTableSlot *slot)
+{
+	bool again = DatumGetInt32(slot->tts_values[AURORA_JOB_ATTEMPT]) > 0;
+
+	return DatumGetTimestampTz(
+		slot->tts_values[again ? AURORA_JOB_SUBMITTED_AT : AURORA_JOB_READY_AT]);
+}
+
 static void
 look_at(Reading *reading, AuroraLaneScan *lane)
 {
@@ -194,7 +254,8 @@ look_at(Reading *reading, AuroraLaneScan *lane)
 	int model;
 
 	slot_getallattrs(slot);
-	if (slot->tts_isnull[AURORA_JOB_KIND])
+	if (slot->tts_isnull[AURORA_JOB_KIND] ||
+		(reading->has_again && DatumGetInt32(slot->tts_values[AURORA_JOB_ATTEMPT]) > 0))
 		return;
 	model = find_model(world, slot->tts_values[AURORA_JOB_KIND]);
 	if (model < 0)
@@ -211,8 +272,7 @@ look_at(Reading *reading, AuroraLaneScan *lane)
 	job->job_id = DatumGetInt64(slot->tts_values[AURORA_JOB_ID]);
 	job->model = model;
 	job->class = lane->class;
-	job->age =
-		Max((world->now - DatumGetTimestampTz(slot->tts_values[AURORA_JOB_READY_AT])) / 1e6, 0);
+	job->age = Max((world->now - waits_since(slot)) / 1e6, 0);
 	candidate->position = lane->position;
 	candidate->place = slot->tts_tid;
 	candidate->class = lane->class;
@@ -249,6 +309,47 @@ look_from(Reading *reading, AuroraJobClass class, AuroraLaneRead read, int look_
 	return first;
 }
 
+static void
+forget_jobs(AuroraGpuWorld *world)
+{
+	world->view.job_count = 0;
+	memset(world->view.waiters, 0, world->view.model_count * sizeof(int));
+}
+
+/*
+ * Jobs whose last attempt failed or lost its lease have lost their place, too, and somebody may be
+ * reading their text: they are candidates wherever they stand.
+ */
+static void
+look_at_again(Reading *reading, Snapshot snapshot)
+{
+	Relation index = index_open(aurora_relation_oid("gpu_job_again"), AccessShareLock);
+	IndexScanDesc scan = index_beginscan(reading->jobs, index, snapshot, 1, 0);
+	AuroraLaneScan lane = {.queue_id = reading->world->queue_id};
+	int seen = 0;
+	ScanKeyData key;
+
+	lane.slot = table_slot_create(reading->jobs, NULL);
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(lane.queue_id));
+	index_rescan(scan, &key, 1, NULL, 0);
+	reading->found = 0;
+	while (seen < AGAIN && index_getnext_slot(scan, ForwardScanDirection, lane.slot))
+	{
+		slot_getallattrs(lane.slot);
+		lane.class =
+			aurora_job_class_from_oid(DatumGetObjectId(lane.slot->tts_values[AURORA_JOB_CLASS]));
+		lane.position = DatumGetInt64(lane.slot->tts_values[AURORA_JOB_POSITION]);
+		look_at(reading, &lane);
+		seen++;
+	}
+	reading->has_again = seen < AGAIN;
+	if (!reading->has_again) /* too many to tell apart: they stand in the queue like others */
+		forget_jobs(reading->world);
+	ExecDropSingleTupleTableSlot(lane.slot);
+	index_endscan(scan);
+	index_close(index, AccessShareLock);
+}
+
 /*
  * The device found nothing among the first: it looks on where it ended the last time.
  */
@@ -270,6 +371,7 @@ aurora_gpu_world_add_jobs(AuroraGpuWorld *world, Relation jobs, int device, int 
 	Reading reading = {.world = world, .jobs = jobs, .device = device, .most = most};
 
 	open_generations(&reading, snapshot);
+	look_at_again(&reading, snapshot);
 	for (int class = 0; class < AURORA_JOB_CLASS_COUNT; class ++)
 	{
 		int64 first;

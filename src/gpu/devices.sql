@@ -132,11 +132,12 @@ COMMENT ON FUNCTION aurora.put_gpu_device(text, jsonb) IS 'Writes what was repor
 CREATE FUNCTION aurora.report_devices(devices jsonb, node text DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    of_node text := aurora.gpu_node(node);
+    of_node text;
     entry jsonb;
     changed boolean := false;
 BEGIN
     PERFORM aurora.require_lead();
+    of_node := aurora.gpu_node(node);
     -- A report that a crash loses comes again: it need not wait for the disk.
     PERFORM set_config('synchronous_commit', 'off', true);
     IF devices IS NULL OR jsonb_typeof(devices) <> 'array' OR jsonb_array_length(devices) > 1024

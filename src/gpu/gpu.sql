@@ -124,6 +124,9 @@ COMMENT ON COLUMN aurora.generation.prompt_tokens IS 'About how many tokens the 
 COMMENT ON COLUMN aurora.generation.max_tokens IS 'Tokens of output at most; null for no limit.';
 COMMENT ON COLUMN aurora.generation.deadline IS 'When the job is given up; null for never.';
 
+CREATE INDEX gpu_job_again ON aurora.job (queue_id, job_id) WHERE state = 'waiting' AND attempt > 0;
+COMMENT ON INDEX aurora.gpu_job_again IS 'What waits after an attempt that failed or lost its lease: a device looks at these first, wherever they stand in the queue.';
+
 -- ---- the text that streams back ----
 
 CREATE TABLE aurora.generation_output (

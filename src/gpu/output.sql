@@ -188,12 +188,13 @@ COMMENT ON FUNCTION aurora.job_output(bigint, int) IS
 CREATE FUNCTION aurora.rotate_generation_output(at timestamptz DEFAULT now()) RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
-    keep interval := current_setting('aurora.gpu_output_retention')::interval;
+    keep interval;
     filled aurora.generation_output_ring;
     next_slot int;
     needed boolean;
 BEGIN
     PERFORM aurora.require_lead();
+    keep := current_setting('aurora.gpu_output_retention')::interval;
     DELETE FROM aurora.generation g WHERE NOT EXISTS (SELECT FROM aurora.job j WHERE j.job_id = g.job_id AND j.company_id = g.company_id);
     SELECT r.* INTO filled FROM aurora.generation_output_ring r ORDER BY r.filled_from DESC LIMIT 1 FOR UPDATE;
     IF NOT FOUND THEN
