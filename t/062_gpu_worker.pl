@@ -11,6 +11,7 @@ use AuroraGpuWorker;
 use AuroraNodes;
 use AuroraSecrets;
 use HTTP::Tiny;
+use IO::Socket::UNIX;
 use JSON::PP;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -63,6 +64,7 @@ is_sql($lead, 'SELECT kind, slots, models @> ARRAY[\'test\'] FROM aurora.devices
 
 my $job = generate($lead, 'test', 'Hello');
 text_comes($lead, $quick, $job, 'Hello', 64, 'a prompt');
+$lead->safe_psql('postgres', "SELECT aurora.set_queue('gpu', lease => '4 seconds')");
 my $result = decode_json($lead->safe_psql('postgres', "SELECT result FROM aurora.jobs WHERE job_id = $job"));
 is($result->{usage}{completion_tokens}, 64, 'the result has the tokens');
 ok($result->{timings}{decode_ms} > 0 && defined $result->{timings}{first_token_ms}, '... and times');
@@ -146,7 +148,8 @@ comes($lead, 'SELECT sum(busy) = 0 FROM aurora.devices', 'all slots are free aga
 # ---- the database goes away ----
 
 ends_well($worker, 'a worker whose jobs were cancelled');
-$worker = start_worker($lead, 'alpha', worker => { lease => '1min' }, 'backend local' => backend($slow));
+$lead->safe_psql('postgres', "SELECT aurora.set_queue('gpu', lease => '1 minute')");
+$worker = start_worker($lead, 'alpha', 'backend local' => backend($slow));
 $job = generate($lead, 'test', 'Without a database');
 stored($job, 5);
 $lead->stop('immediate');
@@ -157,6 +160,7 @@ text_comes($lead, $quick, $job, 'Without a database', 64, 'without a database fo
 is_sql($lead, "SELECT attempt FROM aurora.jobs WHERE job_id = $job", '1', '... it finished into memory');
 
 ends_well($worker, 'a worker that was without a database');
+$lead->safe_psql('postgres', "SELECT aurora.set_queue('gpu', lease => '4 seconds')");
 $worker = start_worker($lead, 'alpha', 'backend local' => backend($slow));
 
 # A worker that sleeps for longer than its lease has lost the job, and lets go of it.
@@ -247,6 +251,66 @@ cancels($of{sleeps}, 'while a command runs');
 cancels($of{breaks}, 'between attempts');
 ends_well($worker, 'a worker with commands');
 
+# ---- devices ----
+
+my $folder = PostgreSQL::Test::Utils::tempdir();
+
+sub write_devices
+{
+    my (@lines) = @_;
+
+    open(my $file, '>', "$folder/nvidia-smi.new") or die $!;
+    print $file "#!/bin/sh\n", map { "echo '$_'\n" } @lines;
+    close($file);
+    chmod(0755, "$folder/nvidia-smi.new");
+    return rename("$folder/nvidia-smi.new", "$folder/nvidia-smi");
+}
+
+my @cards = map { "$_, GPU-$_, Card $_, 24000, 1000, 23000, 5, 40, 80.5, 450, 550.54, 8.9" } 0, 1;
+write_devices(@cards);
+$worker = start_worker($lead, 'alpha',
+    inventory => { nvml => 'off', amd => 'off', nvidia_smi => "$folder/nvidia-smi", interval => '500ms' },
+    'backend first' => backend($quick), 'backend second' => backend($slow, device => 1));
+comes($lead, "SELECT string_agg(index || name || state || slots || temperature, ' ' ORDER BY index) FROM aurora.devices", 'two devices are reported',
+    '0Card 0ready440 1Card 1ready340');
+write_devices($cards[0], '1, GPU-1, [GPU is lost], [GPU is lost], , , , , , , , ');
+comes($lead, "SELECT state || problem FROM aurora.devices WHERE index = 1", 'one is lost', 'lostGPU is lost');
+my @jobs = map { generate($lead, 'test', "lost $_", max_tokens => 4) } 1 .. 6;
+job_is($lead, $_, 'done', "job $_ is done on the other one") for @jobs;
+is_sql($lead, 'SELECT DISTINCT taker FROM aurora.jobs WHERE job_id IN (' . join(',', @jobs) . ')', 'alpha/0', 'nothing is taken for the lost one');
+like(worker_log($worker), qr/device lost.* device=1 /, 'the log says so');
+write_devices(@cards);
+comes($lead, "SELECT state = 'ready' FROM aurora.devices WHERE index = 1", 'it comes back');
+write_devices();
+comes($lead, "SELECT string_agg(kind, ' ') = 'cpu' FROM aurora.devices", 'without any the processor is one');
+ends_well($worker, 'a worker with devices');
+
+# ---- the service manager ----
+
+my $socket = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => "$folder/notify") or die "socket: $!";
+my $told = '';
+{
+    local $ENV{NOTIFY_SOCKET} = "$folder/notify";
+    local $ENV{WATCHDOG_USEC} = 200_000;
+    $worker = start_worker($lead, 'alpha', 'backend local' => backend($quick));
+}
+$socket->blocking(0);
+
+# Waits until the manager has been told that.
+sub is_told
+{
+    my ($pattern, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    return ok(wait_until(sub { while (defined $socket->recv(my $datagram, 1000)) { $told .= "$datagram\n" } return $told =~ $pattern }), $name);
+}
+
+is_told(qr/^READY=1$/m, 'the service manager is told when the worker is ready');
+is_told(qr/WATCHDOG=1\n.*WATCHDOG=1\n/s, '... that it lives');
+is_told(qr/^STATUS=1 devices by cpu/m, '... and what it has');
+ends_well($worker, 'a worker with a manager');
+is_told(qr/^STOPPING=1$/m, '... and that it ends');
+
 # ---- once, and a look ----
 
 $worker = start_worker($lead, 'alpha', 'backend local' => backend($quick));
@@ -264,6 +328,15 @@ like(worker_log($worker), qr/^database +aurora_node_alpha +connected/m, '... wit
 $worker = start_worker($lead, 'alpha', name => 'bad_check', options => ['--check'], 'backend local' => { url => 'http://127.0.0.1:1' });
 is(worker_is_over($worker), 256, 'a look at a server that is not there finds that');
 like(worker_log($worker), qr/^backend +local +PROBLEM: /m, '... and says it');
+
+$worker = start_worker($lead, 'alpha', name => 'help', options => ['--help']);
+is(worker_is_over($worker), 0, 'there is help');
+like(worker_log($worker), qr/--config.*--check.*--once/s, '... about the options');
+$worker = start_worker($lead, 'alpha', name => 'wrong', options => ['--wrong']);
+is(worker_is_over($worker), 512, 'a wrong option is refused');
+$worker = start_worker($lead, 'alpha', name => 'broken', worker => { drain_limit => '5 apples' });
+is(worker_is_over($worker), 512, 'a wrong configuration is refused');
+like(worker_log($worker), qr/line \d+: drain_limit is a time with a unit.*\nhint: /, '... with a hint');
 
 stop_server($_) for $slow, $quick, $locked;
 done_testing();

@@ -102,18 +102,15 @@ sub worker_config
     my ($lead, $node, %section) = @_;
     my %all = (
         database => { conninfo => '"' . ($lead->connstr('postgres') =~ s/(["\\])/\\$1/gr) . " user=aurora_node_$node\"" },
-        worker => { lease => '4s', batch_interval => '20ms', report_interval => '1s' },
         log => { level => 'debug' },
         inventory => { nvml => 'off', smi => 'off', amd => 'off', interval => '500ms' },
-        %section);
+        %section,
+        worker => { batch_interval => '20ms', report_interval => '1s', %{ $section{worker} // {} } });
     my $text = '';
 
     for my $name (sort keys %all)
     {
-        my $values = $all{$name};
-
-        $values = { %{ { worker => { lease => '4s', batch_interval => '20ms', report_interval => '1s' } } ->{$name} // {} }, %$values };
-        $text .= "[$name]\n" . join('', map { "$_ = $values->{$_}\n" } sort keys %$values);
+        $text .= "[$name]\n" . join('', map { "$_ = $all{$name}{$_}\n" } sort keys %{ $all{$name} });
     }
     return $text;
 }

@@ -169,6 +169,8 @@ backend_open(Loop *loop, Http *http, const BackendConfig *config,
 	backend->context = context;
 	backend->timer = (Timer) {.due = probe_due, .context = backend};
 	backend->wants_key = config->api_key_secret || config->api_key_file;
+	if (config->models)
+		probe_configured_models(backend);
 	if (config->api_key_file)
 		backend_read_key(backend);
 	else if (!backend->wants_key)

@@ -95,7 +95,7 @@ take_job(Worker *worker, const PGresult *result, int row)
 	job->payload = read_payload(payload ? payload : "");
 	job->partial = memory_copy(partial ? partial : "");
 	job->tokens = tokens ? atoi(tokens) : 0;
-	job->lease = lease ? atoll(lease) : worker->config->lease;
+	job->lease = lease ? atoll(lease) : 0;
 	job->device = worker->claim_device;
 	if (deadline)
 		job->deadline = clock_ms() + atoll(deadline);
@@ -200,8 +200,9 @@ ask_for(Worker *worker, int device, int count)
 	buffer_print(&texts[0], "%d", device);
 	buffer_print(&texts[1], "%d", count);
 	buffer_print(&texts[2], "%lld milliseconds", (long long) worker->config->lease);
-	for (int i = 0; i < 3; i++)
-		values[i] = texts[i].bytes;
+	values[0] = texts[0].bytes;
+	values[1] = texts[1].bytes;
+	values[2] = worker->config->lease > 0 ? texts[2].bytes : NULL;
 	values[3] = worker->config->node;
 	connection_query(worker->connection, TAKE, 4, values, claimed, worker);
 	for (int i = 0; i < 3; i++)

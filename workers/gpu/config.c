@@ -15,6 +15,7 @@
 
 #define HOUR ((int64_t) 3600 * 1000)
 #define DAY (24 * HOUR)
+#define LEAST_LEASE 2000 /* ms */
 #define TIB ((int64_t) 1 << 40)
 
 const char *const backend_kind_names[] = {"auto",	"llama-server", "vllm", "ollama",
@@ -43,7 +44,7 @@ typedef struct DeclaredDevice
 static const Setting settings[] = {
 	{"database", "conninfo", SETTING_TEXT, IN_CONFIG(conninfo), 0, 0, NULL},
 	{"database", "node", SETTING_TEXT, IN_CONFIG(node), 0, 0, NULL},
-	{"worker", "lease", SETTING_DURATION, IN_CONFIG(lease), 2000, HOUR, NULL},
+	{"worker", "lease", SETTING_DURATION, IN_CONFIG(lease), 0, HOUR, NULL},
 	{"worker", "batch_interval", SETTING_DURATION, IN_CONFIG(batch_interval), 1, 5000, NULL},
 	{"worker", "poll_interval", SETTING_DURATION, IN_CONFIG(poll_interval), 50, 60000, NULL},
 	{"worker", "report_interval", SETTING_DURATION, IN_CONFIG(report_interval), 100, 60000, NULL},
@@ -212,6 +213,8 @@ check(Config *config)
 {
 	if (config->conninfo == NULL)
 		config->conninfo = memory_copy("");
+	if (config->lease > 0 && config->lease < LEAST_LEASE)
+		return memory_copy("lease is at least 2s, or 0 for the queue's");
 	for (int i = 0; i < config->backend_count; i++)
 	{
 		char *wrong = check_backend(&config->backends[i]);
@@ -235,7 +238,6 @@ make_default(void)
 {
 	Config *config = memory_get(sizeof(Config));
 
-	config->lease = 30 * 1000;
 	config->batch_interval = 30;
 	config->poll_interval = 1000;
 	config->report_interval = 5000;

@@ -51,8 +51,8 @@ typedef struct BackendConfig
 typedef struct Config
 {
 	char *conninfo;
-	char *node; /* NULL: that of the login role */
-	int64_t lease;
+	char *node;	   /* NULL: that of the login role */
+	int64_t lease; /* ms; 0: the queue's */
 	int64_t batch_interval;
 	int64_t poll_interval;
 	int64_t report_interval;

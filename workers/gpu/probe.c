@@ -107,7 +107,12 @@ probe_configured_models(Backend *backend)
 	forget_models(backend);
 	while ((name = strsep(&rest, ", \t")) != NULL)
 		if (*name)
-			(void) add_model(backend, memory_copy(name));
+		{
+			Model *model = add_model(backend, memory_copy(name));
+
+			if (model)
+				model->is_resident = backend->kind == BACKEND_COMMAND; /* a server has to tell */
+		}
 	free(names);
 }
 

@@ -10,7 +10,8 @@
 #include "common/notify.h"
 #include "gpu/worker.h"
 
-#define SOON 50 /* ms: several changes make one report */
+#define SOON 50			  /* ms: several changes make one report */
+#define FIRST_PROBES 6000 /* ms for these to be answered */
 
 /* What the backends of a device are together. */
 typedef struct Summary
@@ -205,6 +206,19 @@ reported(void *context, const PGresult *result)
 		claim_wake(worker, -1);
 }
 
+/*
+ * A report before the backends have told what they have would say that the node has no models any
+ * more, and requests for them would be refused.
+ */
+static bool
+is_too_early(const Worker *worker)
+{
+	for (const Backend *backend = worker->backends; backend; backend = backend->next)
+		if (backend->state == BACKEND_UNKNOWN && !backend->is_retired)
+			return clock_ms() - worker->started_at < FIRST_PROBES;
+	return false;
+}
+
 static void
 report(void *context)
 {
@@ -212,10 +226,11 @@ report(void *context)
 	const char *values[2] = {NULL, worker->config->node};
 	char *lasting;
 	char *devices;
+	bool is_later = worker->is_reporting || is_too_early(worker);
 
 	loop_set(&worker->loop, &worker->report,
-			 clock_ms() + (worker->is_reporting ? SOON : worker->config->report_interval));
-	if (!worker->has_inventory || worker->is_reporting || !connection_is_up(worker->connection))
+			 clock_ms() + (is_later ? SOON : worker->config->report_interval));
+	if (is_later || !worker->has_inventory || !connection_is_up(worker->connection))
 		return;
 	devices = make_report(worker, &lasting);
 	free(worker->reported);

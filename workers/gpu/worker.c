@@ -411,6 +411,7 @@ worker_run(const char *config_path, Config *config, bool is_once)
 	worker->config = config;
 	worker->config_path = config_path;
 	worker->is_once = is_once;
+	worker->started_at = clock_ms();
 	log_open((LogLevel) config->log_level, (LogFormat) config->log_format);
 	if (begin(worker))
 	{

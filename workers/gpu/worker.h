@@ -50,6 +50,7 @@ typedef struct Worker
 
 	/* reporting, see report.c */
 	Timer report;
+	int64_t started_at;
 	char *reported; /* what changes seldom, as it was reported last */
 	bool is_reporting;
 	bool has_reported;

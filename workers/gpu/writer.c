@@ -420,7 +420,7 @@ renew(Worker *worker, bool all)
 		buffer_print(&lease, "%lld milliseconds", (long long) worker->config->lease);
 		values[0] = array_end(&arrays[0]);
 		values[1] = array_end(&arrays[1]);
-		values[2] = lease.bytes;
+		values[2] = worker->config->lease > 0 ? lease.bytes : NULL;
 		worker->is_renewing = true;
 		connection_query(worker->connection, RENEW, 3, values, renewed, worker);
 	}

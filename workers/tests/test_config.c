@@ -74,7 +74,8 @@ try_bad(void)
 	refuses("[worker]\nleese = 1s\n", "no setting leese", "a setting that there is not");
 	refuses("[worker]\n\nlease = 30\n", "line 3: lease is a time with a unit",
 			"a time without a unit");
-	refuses("[worker]\nlease = 1ms\n", "from 2000 to 3600000 ms", "a time out of range");
+	refuses("[worker]\nlease = 1ms\n", "at least 2s", "a time that is too short");
+	refuses("[worker]\nlease = 2h\n", "from 0 to 3600000 ms", "a time out of range");
 	refuses("[worker]\nlease = nan s\n", "goes", "a time that is no number");
 	refuses("[worker]\nbuffer_limit = 1mb\n", "a size with a unit", "a size with another unit");
 	refuses("[log]\nprompts = maybe\n", "on or off", "a switch that is neither");
