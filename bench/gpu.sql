@@ -7,13 +7,15 @@ SELECT aurora.register_node('n' || n, 'compute') FROM generate_series(1, 5) n;
 SELECT aurora.report_devices((SELECT jsonb_build_array(jsonb_build_object('index', 0, 'kind', 'cuda', 'name', 'RTX 4090', 'memory_total', 24000000000,
            'memory_free', 9000000000, 'slots', 64, 'models', jsonb_agg(jsonb_build_object('name', 'm' || m, 'resident', m <= 3, 'size', 5000000000))))
        FROM generate_series(1, 5) m), 'n' || n) FROM generate_series(1, 5) n;
-ALTER SYSTEM SET aurora.gpu_report_timeout = '1d';
-SELECT pg_reload_conf();
 SELECT aurora.make_gpu_queue();
+-- The node that takes also asks, so that as many wait all the time.
+GRANT aurora_admin TO aurora_node_n1;
+GRANT USAGE ON SCHEMA bench TO aurora_node_n1;
 
 CREATE TABLE bench.plain (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, state text NOT NULL DEFAULT 'waiting', class text NOT NULL, model text NOT NULL,
                           taker text, lease_until timestamptz, payload jsonb NOT NULL);
 CREATE INDEX ON bench.plain (id) WHERE state = 'waiting';
+GRANT ALL ON bench.plain TO aurora_node_n1;
 
 CREATE FUNCTION bench.fill(n int) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -32,7 +34,7 @@ CREATE FUNCTION bench.take() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     taken record;
 BEGIN
-    SELECT t.job_id, t.attempt, t.model, t.class INTO taken FROM aurora.take_generations(0, 1, node => 'n1') t;
+    SELECT t.job_id, t.attempt, t.model, t.class INTO taken FROM aurora.take_generations(0) t;
     PERFORM aurora.finish_job(taken.job_id, taken.attempt);
     PERFORM aurora.submit_job('gpu', '{"prompt": "x"}', taken.class, kind => taken.model, company => 'Bench');
 END
@@ -59,6 +61,7 @@ DECLARE
     before pg_lsn;
     at int := 0;
 BEGIN
+    PERFORM set_config('aurora.gpu_leave_age', '0', false); -- one device gets them all
     PERFORM bench.fill(streams * 3);
     COMMIT;
     SELECT array_agg(t.job_id), array_agg(t.attempt) INTO ids, attempts FROM aurora.take_generations(0, streams, node => 'n1') t;

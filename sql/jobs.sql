@@ -14,11 +14,7 @@ SET intervalstyle = 'postgres';
 CREATE EXTENSION pgtap;
 CREATE EXTENSION aurora;
 
-<<<<<<< HEAD
 SELECT plan(273);
-=======
-SELECT plan(271);
->>>>>>> main
 
 -- What an expression gives, or "SQLSTATE message" of the error that it raises.
 CREATE FUNCTION result_of(expression text) RETURNS text LANGUAGE plpgsql AS $$

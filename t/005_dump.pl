@@ -42,6 +42,7 @@ SELECT aurora.set_groups_apart(2), aurora.run_duty('archive_q4'), aurora.run_dut
 SQL
     $filler->safe_psql('postgres', mesh_sql());
     $filler->safe_psql('postgres', secrets_sql());
+    $filler->safe_psql('postgres', jobs_sql());
     $filler->safe_psql('postgres', events_sql());
     $filler->safe_psql('postgres', gpu_sql());
     settle($filler);
@@ -109,6 +110,27 @@ SELECT aurora.publish('chat', '{"text": "ü"}', 'a', company => 'company 1'), au
        aurora.publish('mesh/news', '1');
 SELECT aurora.subscribe('mailer', 'chat', 1, 'company 1'), aurora.set_topic('chat', '90 days', 1000, 'company 1');
 INSERT INTO aurora.event_note (company_id, topic, payload, noted_at) VALUES (1, 'items/owner 1', '{"changed": [1]}', now());
+SQL
+}
+
+# Jobs of every state, and some in each place of the archive's ring. They go by their kinds.
+sub jobs_sql
+{
+    return <<'SQL';
+SET client_min_messages = error;
+SELECT aurora.add_queue('dumped'), aurora.add_queue('own', 'company 1');
+SELECT aurora.submit_job('dumped', kind => kind, company => 'company 1') FROM unnest('{dead,done}'::text[]) kind;
+SELECT aurora.fail_job(job_id, attempt, final => true) FROM aurora.take_jobs('dumped');
+SELECT aurora.finish_job(job_id, attempt, '"ü"') FROM aurora.take_jobs('dumped');
+SELECT aurora.submit_job('dumped', kind => kind, concurrency_key => 'key', company => 'company 1') FROM unnest('{running,held,held too}'::text[]) kind;
+SELECT count(*) FROM aurora.take_jobs('dumped', 9);
+SELECT aurora.submit_job('dumped', kind => 'blocked', run_after => ARRAY[job_id], unique_key => 'u', company => 'company 1') FROM aurora.jobs WHERE kind = 'running';
+SELECT aurora.submit_job('dumped', '{"a": [1, "ü"]}', kind => kind, class => 'interactive', company => company) FROM unnest('{first,second,third}'::text[]) kind, unnest('{company 1,company 2}'::text[]) company;
+SELECT aurora.submit_job('dumped', kind => 'scheduled', delay => '1 hour', company => 'company 2'), aurora.submit_job('own', kind => 'own', company => 'company 1');
+SELECT aurora.cancel_job(aurora.submit_job('own', kind => 'ended ' || n, company => 'company 1')), aurora.rotate_job_archive(now() + n * interval '5 days') FROM generate_series(0, 7) n;
+SELECT aurora.cancel_job(aurora.submit_job('own', kind => 'ended 8', company => 'company 1'));
+SELECT aurora.finish_job(job_id, 7, '"ü"') FROM aurora.jobs WHERE kind = 'running';
+INSERT INTO aurora.job_minute (queue_id, class, minute, submitted) VALUES (1, 'normal', date_trunc('minute', now()), 7);
 SQL
 }
 
@@ -203,6 +225,7 @@ sub goes_on
     my ($out, $err) = try_sql($target, "SET client_min_messages = warning; SELECT aurora.add_company('company 3'), aurora.set_weight('vip', 3, company => 'company 1'),
         aurora.set_kind('gadget', company => 'company 1'), aurora.complete($last + 1)", $database);
     is($err, '', "$how: companies, weights, kinds and actions go on");
+    jobs_go_on($database, $how);
     $target->safe_psql($database, reference_sql());
     $target->safe_psql($database, 'SELECT aurora.sweep_cells()');
     is_sql($target, "SELECT difference FROM reference.all_differences('$time') difference LIMIT 1", '',
@@ -211,6 +234,29 @@ sub goes_on
     {
         is_sql($target, "SELECT count(*) FROM reference.$check()", 0, "$how: there are no $check", $database);
     }
+    return;
+}
+
+sub jobs_go_on
+{
+    my ($database, $how) = @_;
+    my $take = "SELECT string_agg(t.kind || coalesce(' ' || c.name, ''), ', ' ORDER BY t.ordinality) FROM aurora.take_jobs('dumped', 9) WITH ORDINALITY t
+                LEFT JOIN aurora.company c ON c.company_id = t.company_id AND t.class = 'interactive'";
+    my $done = "SELECT aurora.finish_job(job_id, attempt) FROM aurora.jobs WHERE kind =";
+
+    is_sql($target, "SELECT string_agg(DISTINCT state::text, ' ') FROM aurora.jobs", 'blocked cancelled dead done held running scheduled waiting', "$how: there are jobs of all states", $database);
+    is_sql($target, $take, 'first company 1, second company 1, third company 1, first company 2, second company 2, third company 2', "$how: waiting jobs are taken in their order", $database);
+    is_sql($target, "SELECT aurora.submit_job('dumped', unique_key => 'u', company => 'company 1') = job_id FROM aurora.jobs WHERE kind = 'blocked'", 't', "$how: a unique key is known", $database);
+    is_sql($target, "$done 'running'", 't', "$how: a running job is finished by who had it", $database);
+    is_sql($target, $take, 'held, blocked', "$how: so that what was held, or runs after it, is taken", $database);
+    is_sql($target, "$done 'held'", 't', "$how: then what is held by the same key", $database);
+    is_sql($target, $take, 'held too', "$how: is next", $database);
+    is_sql($target, "SELECT aurora.replay_jobs('dumped')", 1, "$how: a dead job is replayed", $database);
+    $target->safe_psql($database, "UPDATE aurora.job SET ready_at = now() WHERE kind = 'scheduled'; SELECT aurora.settle_queue(aurora.find_queue('dumped'))");
+    is_sql($target, "SELECT string_agg(kind, ' ' ORDER BY kind) FROM aurora.take_jobs('dumped', 9)", 'dead scheduled', "$how: and taken, as what was scheduled is in its time", $database);
+    is_sql($target, "SELECT string_agg(kind, ' ') FROM aurora.take_jobs('own', company => 'company 1')", 'own', "$how: a company's own queue has its jobs", $database);
+    is_sql($target, "SELECT count(*), count(DISTINCT a.tableoid) FROM aurora.job_archive a WHERE kind LIKE 'ended%'", '9|8', "$how: jobs that have ended are in their places", $database);
+    is_sql($target, "SELECT slot FROM aurora.job_archive WHERE kind = 'running'", 7, "$how: and the next ones go where they would have", $database);
     return;
 }
 

@@ -89,6 +89,20 @@ for my $call ("aurora.complete(1)", "aurora.undo(1)", "aurora.snooze(1, now() + 
 ($out, $err) = try_sql($node, 'SELECT aurora.set_company(sla_hours => 3)', 'fresh');
 like($err, qr/NOTICE:.*apply_settings/, 'a changed setting tells that CALL aurora.apply_settings() is to be run by hand');
 
+# ---- jobs without the preloaded library: all but waiting ----
+
+my $taken = "SELECT string_agg(t.kind, ' ' ORDER BY t.ordinality) FROM aurora.take_jobs('default', 9) WITH ORDINALITY t";
+is_sql($node, "SELECT count(aurora.submit_job(kind => 'j' || n, concurrency_key => CASE WHEN n > 3 THEN 'k' END)) FROM generate_series(1, 5) n", 5, 'jobs are submitted without preloading', 'fresh');
+is_sql($node, $taken, 'j1 j2 j3 j4', '... and taken in order', 'fresh');
+is_sql($node, "SELECT bool_and(aurora.finish_job(job_id, attempt)) FROM aurora.jobs WHERE state = 'running' AND kind IN ('j1', 'j4')", 't', '... and finished', 'fresh');
+is_sql($node, $taken, 'j5', '... and let the next go', 'fresh');
+is_sql($node, "SELECT aurora.fail_job(job_id, attempt, retry_in => '1 millisecond') FROM aurora.jobs WHERE kind = 'j2'", 'scheduled', '... or fail', 'fresh');
+is_sql($node, "UPDATE aurora.job SET lease_until = now() WHERE kind = 'j3'; $taken", "j2 j3", 'who takes sees to delays and leases that are over', 'fresh');
+is_sql($node, "BEGIN; SELECT aurora.submit_job(kind => 'undone') > 0; ROLLBACK; BEGIN; SELECT aurora.submit_job(kind => 'j6') > 0; $taken; ROLLBACK; $taken", "t\nt\nj6\n", 'a transaction takes what it submits, and nothing is left when it is rolled back', 'fresh');
+($out, $err) = try_sql($node, "CALL aurora.wait_jobs('default', '1 s')", 'fresh');
+is(sql_state($err), '55000', 'waiting for jobs is refused') or diag($err);
+like($err, qr/HINT:.*shared_preload_libraries/, '... with a hint');
+
 # ---- who may create it, dropping it and creating it again ----
 
 new_database('by_hand');

@@ -72,7 +72,8 @@ $alpha->safe_psql('postgres', "SELECT aurora.subscribe('shop', 'orders')");
 my $all = '100 ' . (split(/ /, publish($alpha, 'orders', 0)))[1];
 my $first_id = (split(/ /, $all))[1];
 catch_up($alpha, $_) for $beta, $gamma;
-follow($_, 1) for $beta, $gamma;
+# The next lead last: it must not lack what who follows it has.
+follow($_, 1) for $gamma, $beta;
 my $tail = publish($alpha, 'orders', 5);
 my $quiet_tail = publish($alpha, 'quiet', 2);
 publish($alpha, 'only there', 3);

@@ -19,6 +19,7 @@
 
 #define LOOK_AT 512 /* jobs of a class that a claim looks at */
 #define AGAIN 64	/* jobs that wait after an attempt, beside these */
+#define KEPT 1024	/* requests that a session remembers */
 #define PLACES 16	/* of devices, remembered by a session */
 
 /* Columns of aurora.generation, in table order. */
@@ -31,6 +32,16 @@ enum
 	GENERATION_MAX_TOKENS,
 	GENERATION_DEADLINE
 };
+
+/* What the decision needs of a row of aurora.generation. */
+typedef struct Request
+{
+	Oid table; /* of this database's extension */
+	int64 job_id;
+	int32 prompt_tokens; /* -1: there is no such row */
+	int32 max_tokens;
+	bool embeds;
+} Request;
 
 /* Where the next claim of a device looks on. */
 typedef struct Place
@@ -98,32 +109,67 @@ close_generations(Reading *reading)
 }
 
 /*
- * A job that came by submit_job() has no such row: its payload's size says how long the prompt is.
+ * A request does not change while it waits, but for its time-out, which is looked at when it is
+ * chosen: so what has been read of it is kept by the session.
+ */
+static const Request *
+request_of(Reading *reading, int64 job_id)
+{
+	static Request kept[KEPT];
+	Request *request = &kept[(uint64) job_id % KEPT];
+	TupleTableSlot *slot = reading->slot;
+	Oid table = RelationGetRelid(reading->table);
+	ScanKeyData key;
+
+	if (request->job_id == job_id && request->table == table)
+		return request;
+	*request = (Request) {.table = table, .job_id = job_id, .prompt_tokens = -1};
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(job_id));
+	index_rescan(reading->scan, &key, 1, NULL, 0);
+	if (!index_getnext_slot(reading->scan, ForwardScanDirection, slot))
+		return request;
+	slot_getallattrs(slot);
+	request->prompt_tokens = DatumGetInt32(slot->tts_values[GENERATION_PROMPT_TOKENS]);
+	request->max_tokens = slot->tts_isnull[GENERATION_MAX_TOKENS]
+							  ? PG_INT32_MAX
+							  : DatumGetInt32(slot->tts_values[GENERATION_MAX_TOKENS]);
+	request->embeds = DatumGetBool(slot->tts_values[GENERATION_EMBEDS]);
+	return request;
+}
+
+/*
+ * Of a job that came by submit_job() the size of its payload says how long the prompt is.
  */
 static void
 describe(Reading *reading, AuroraGpuJob *job, AuroraGpuCandidate *candidate, Datum payload)
 {
-	double mean = reading->world->outputs[job->model];
-	TupleTableSlot *slot = reading->slot;
+	const Request *request = request_of(reading, job->job_id);
+
+	job->prompt_tokens = request->prompt_tokens;
+	job->output_tokens = reading->world->outputs[job->model];
+	if (request->prompt_tokens < 0)
+		job->prompt_tokens = (double) toast_raw_datum_size(payload) / 4;
+	else
+		job->output_tokens = Min(job->output_tokens, request->max_tokens);
+	candidate->embeds = request->embeds;
+	if (request->embeds)
+		job->output_tokens = 0;
+}
+
+TimestampTz
+aurora_gpu_deadline(int64 job_id, Snapshot snapshot)
+{
+	TimestampTz deadline = DT_NOEND;
+	AuroraScan scan;
 	ScanKeyData key;
 
-	job->prompt_tokens = (double) toast_raw_datum_size(payload) / 4;
-	job->output_tokens = mean;
-	candidate->deadline = DT_NOEND;
-	candidate->embeds = false;
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(job->job_id));
-	index_rescan(reading->scan, &key, 1, NULL, 0);
-	if (!index_getnext_slot(reading->scan, ForwardScanDirection, slot))
-		return;
-	slot_getallattrs(slot);
-	job->prompt_tokens = DatumGetInt32(slot->tts_values[GENERATION_PROMPT_TOKENS]);
-	if (!slot->tts_isnull[GENERATION_MAX_TOKENS])
-		job->output_tokens = Min(mean, DatumGetInt32(slot->tts_values[GENERATION_MAX_TOKENS]));
-	if (!slot->tts_isnull[GENERATION_DEADLINE])
-		candidate->deadline = DatumGetTimestampTz(slot->tts_values[GENERATION_DEADLINE]);
-	candidate->embeds = DatumGetBool(slot->tts_values[GENERATION_EMBEDS]);
-	if (candidate->embeds)
-		job->output_tokens = 0;
+	ScanKeyInit(&key, GENERATION_JOB_ID + 1, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(job_id));
+	aurora_scan_open(&scan, "generation", "generation_pkey", snapshot, 1, &key);
+	if (aurora_scan_next(&scan) && !scan.nulls[GENERATION_DEADLINE])
+		deadline = DatumGetTimestampTz(scan.values[GENERATION_DEADLINE]);
+	aurora_scan_close(&scan);
+	return deadline;
 }
 
 /* ---- reading ---- */

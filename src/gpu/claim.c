@@ -135,6 +135,8 @@ claim_jobs(Claiming *claiming, int device, int max_jobs)
 		CHECK_FOR_INTERRUPTS();
 		if (chosen < 0)
 			return;
+		world->candidates[chosen].deadline =
+			aurora_gpu_deadline(world->view.jobs[chosen].job_id, claiming->taking.snapshot);
 		if (world->candidates[chosen].deadline <= world->now)
 		{
 			claiming->has_expired = true;

@@ -41,7 +41,7 @@ extern bool aurora_gpu_lock_output(int64 job_id, bool shared, bool wait);
 /* One session at a time takes for a device, until its transaction ends; false when another does. */
 extern bool aurora_gpu_lock_device(const char *node, int32 device);
 
-/* ---- world.c ---- */
+/* ---- world.c, candidate.c ---- */
 
 /* What is known of a job beside what the decision needs. */
 typedef struct AuroraGpuCandidate
@@ -50,7 +50,7 @@ typedef struct AuroraGpuCandidate
 	ItemPointerData place;
 	AuroraJobClass class;
 	int32 company_id;
-	TimestampTz deadline; /* DT_NOEND for none */
+	TimestampTz deadline; /* of the one that is chosen; DT_NOEND for none */
 	bool embeds;
 } AuroraGpuCandidate;
 
@@ -82,5 +82,8 @@ extern int aurora_gpu_world_device(const AuroraGpuWorld *world, const char *node
 extern void aurora_gpu_world_add_jobs(AuroraGpuWorld *world, Relation jobs, int device, int most,
 									  const AuroraLaneRead *reads, Snapshot snapshot,
 									  int64 *first_waiting);
+
+/* When the job's time-out is over; DT_NOEND for none. */
+extern TimestampTz aurora_gpu_deadline(int64 job_id, Snapshot snapshot);
 
 #endif
