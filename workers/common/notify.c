@@ -34,7 +34,8 @@ notify(const char *format, ...)
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return;
-	(void) sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT, (const struct sockaddr *) &address,
+	(void) sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT,
+				  (const struct sockaddr *) &address,
 				  (socklen_t) (offsetof(struct sockaddr_un, sun_path) + strlen(path)));
 	close(fd);
 }
