@@ -70,6 +70,7 @@ is(ask($out, $_, 'SHOW listen_addresses'), '', "the $_ listens on no network") f
 is(ask($out, $_, q{SELECT string_agg(name || ' ' || role || ' ' || state, ', ' ORDER BY name) FROM aurora.nodes}),
     'lead lead up, standby backup up', "the $_ shows both nodes up") foreach 'lead', 'standby';
 like($out, qr/verdict +\| up/, 'and it tells that all is well');
+like($out, qr/TEST SERVER without a model.*standby \| +0 \|.*\| ready/s, 'a text streams from what it says is a test server');
 
 ask($out, 'lead', q{SELECT aurora.add_item('Kept by the second run')});
 ($status, $out) = run_demo();
