@@ -59,6 +59,7 @@ static struct
 	Phase phase;
 	int fd;
 	struct gaicb lookup;
+	int address; /* which of the host's is tried: the next one when one cannot be connected to */
 	SSL_CTX *tls;
 	SSL *ssl;
 	redisReader *reader;
@@ -110,6 +111,8 @@ close_connection(void)
 static void
 fail(const char *reason)
 {
+	if (redis.phase == PHASE_CONNECT)
+		redis.address++;
 	close_connection();
 	strlcpy(redis.status.error, reason, sizeof(redis.status.error));
 	redis.status.failures++;
@@ -535,11 +538,28 @@ begin_connection(void)
 		redis.phase = PHASE_LOOKUP;
 }
 
+/*
+ * The address whose turn it is, of one or more.
+ */
+static struct addrinfo *
+choose_address(struct addrinfo *found)
+{
+	struct addrinfo *chosen = found;
+	int count = 0;
+
+	for (struct addrinfo *each = found; each; each = each->ai_next)
+		count++;
+	for (int i = redis.address % count; i > 0; i--)
+		chosen = chosen->ai_next;
+	return chosen;
+}
+
 static void
 end_lookup(void)
 {
 	int result = gai_error(&redis.lookup);
 	struct addrinfo *found = redis.lookup.ar_result;
+	struct addrinfo *chosen;
 
 	if (result == EAI_INPROGRESS)
 		return;
@@ -548,7 +568,10 @@ end_lookup(void)
 	if (result != 0 || found == NULL)
 		fail("the host's name has no address");
 	else
-		connect_to(found->ai_family, found->ai_addr, found->ai_addrlen);
+	{
+		chosen = choose_address(found);
+		connect_to(chosen->ai_family, chosen->ai_addr, chosen->ai_addrlen);
+	}
 	if (found)
 		freeaddrinfo(found);
 }
@@ -606,6 +629,7 @@ follow_settings(bool subscribe)
 	redis.complained = false;
 	redis.retry_us = 0;
 	redis.backoff_us = FIRST_RETRY_US;
+	redis.address = 0;
 	(void) aurora_redis_url_parse(redis_url, &redis.url);
 }
 
