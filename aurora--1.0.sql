@@ -6306,6 +6306,10 @@ CREATE FUNCTION aurora.job_arrives(queue_id int, class aurora.job_class, "positi
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'aurora_job_arrives';
 COMMENT ON FUNCTION aurora.job_arrives(int, aurora.job_class, bigint) IS 'Tells that a job waits at that place from this transaction''s commit on.';
 
+CREATE FUNCTION aurora.job_leaves(queue_id int, class aurora.job_class, "position" bigint) RETURNS void
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'aurora_job_leaves';
+COMMENT ON FUNCTION aurora.job_leaves(int, aurora.job_class, bigint) IS 'Tells that this transaction ends the wait of a job at that place; when it is rolled back the job waits there again.';
+
 CREATE FUNCTION aurora.queue_due(queue_id int, at timestamptz) RETURNS void
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'aurora_queue_due';
 COMMENT ON FUNCTION aurora.queue_due(int, timestamptz) IS 'Tells that something of the queue falls due then.';
@@ -6521,6 +6525,9 @@ BEGIN
                   WHERE j.job_id IN (SELECT d.job_id FROM aurora.job_dependency d WHERE d.blocker_id = ANY (ending)) AND j.job_id <> ALL (ending)
                   ORDER BY j.job_id FOR UPDATE OF j) l;
         FOR ended IN DELETE FROM aurora.job j WHERE j.job_id = ANY (ending) RETURNING j.* LOOP
+            IF ended.state = 'waiting' THEN
+                PERFORM aurora.job_leaves(ended.queue_id, ended.class, ended.position);
+            END IF;
             INSERT INTO aurora.job_archive (job_id, company_id, slot, queue_id, class, state, attempt, max_attempts, ready_at, submitted_at,
                                             started_at, finished_at, submitted_by, kind, taker, error, payload)
                 VALUES (ended.job_id, ended.company_id, slot, ended.queue_id, ended.class, state_of_these, ended.attempt,

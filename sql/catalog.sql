@@ -133,7 +133,7 @@ SELECT is_empty($$ SELECT p.oid::regprocedure, a.grantee::regrole FROM routine p
                    WHERE a.grantee <> p.proowner
                      AND p.proname IN ('store_job', 'lock_blockers', 'require_ended_blockers', 'release_dependents', 'make_concurrency', 'enter_concurrency', 'lock_concurrency', 'leave_concurrency', 'keep_jobs_from_company',
                                        'end_job', 'end_attempt', 'refuse_result', 'archive_slot', 'job_to_change', 'ended_job_state', 'queue_to_manage', 'make_default_queue',
-                                       'require_taker', 'ring_queue', 'queue_due', 'next_job_position', 'job_arrives', 'count_job', 'add_job_counts') $$,
+                                       'require_taker', 'ring_queue', 'queue_due', 'next_job_position', 'job_arrives', 'job_leaves', 'count_job', 'add_job_counts') $$,
                 'nor what the functions of jobs ask one another and the library');
 SELECT is_empty($$ SELECT r.oid::regclass FROM relation r, aclexplode(r.relacl) a
                    WHERE r.relname LIKE 'job%' AND r.relkind IN ('r', 'p') AND a.grantee <> r.relowner

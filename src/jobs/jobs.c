@@ -24,6 +24,7 @@ PG_FUNCTION_INFO_V1(aurora_job_class_labels);
 PG_FUNCTION_INFO_V1(aurora_job_state_labels);
 PG_FUNCTION_INFO_V1(aurora_next_job_position);
 PG_FUNCTION_INFO_V1(aurora_job_arrives);
+PG_FUNCTION_INFO_V1(aurora_job_leaves);
 PG_FUNCTION_INFO_V1(aurora_queue_due);
 PG_FUNCTION_INFO_V1(aurora_ring_queue);
 PG_FUNCTION_INFO_V1(aurora_count_job);
@@ -158,6 +159,18 @@ aurora_job_arrives(PG_FUNCTION_ARGS)
 	aurora_lane_arrive(PG_GETARG_INT32(0), aurora_job_class_from_oid(PG_GETARG_OID(1)),
 					   PG_GETARG_INT64(2));
 	aurora_queue_ring(PG_GETARG_INT32(0));
+	PG_RETURN_VOID();
+}
+
+/*
+ * job_leaves(queue_id, class, position): a waiting job is ended. Its own transaction no longer sees
+ * it, and could move the mark past it, and then be rolled back.
+ */
+Datum
+aurora_job_leaves(PG_FUNCTION_ARGS)
+{
+	aurora_lane_leave(PG_GETARG_INT32(0), aurora_job_class_from_oid(PG_GETARG_OID(1)),
+					  PG_GETARG_INT64(2));
 	PG_RETURN_VOID();
 }
 
