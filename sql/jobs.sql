@@ -14,7 +14,7 @@ SET intervalstyle = 'postgres';
 CREATE EXTENSION pgtap;
 CREATE EXTENSION aurora;
 
-SELECT plan(273);
+SELECT plan(275);
 
 -- What an expression gives, or "SQLSTATE message" of the error that it raises.
 CREATE FUNCTION result_of(expression text) RETURNS text LANGUAGE plpgsql AS $$
@@ -643,6 +643,14 @@ SELECT is(take('undone'), 'y', 'what has fallen due is claimed');
 ROLLBACK TO s;
 COMMIT;
 SELECT is(take('undone'), 'y', 'and falls due again when that is rolled back to a savepoint');
+SELECT submit('undone', 'c1', 'company => ''Acme'''), submit('undone', 'c2', 'company => ''Acme''') \gset ignored_
+BEGIN;
+SELECT cancel('c1') \gset ignored_
+SELECT is(take('undone', 9), 'c2', 'a transaction that cancels a job reads past it');
+ROLLBACK;
+SELECT is(take('undone', 9), 'c1 c2', 'and when it is rolled back the job is found again');
+SELECT done('c1') \gset ignored_
+SELECT done('c2') \gset ignored_
 SELECT fails('y', retry_in => '1 hour') \gset ignored_
 UPDATE aurora.job SET ready_at = now() WHERE job_id = id('y');
 SELECT aurora.queue_due(:undone, now()) \gset ignored_
