@@ -6884,6 +6884,11 @@ DECLARE
     forgotten bigint;
 BEGIN
     PERFORM aurora.require_lead();
+    IF at > clock_timestamp() AND NOT aurora.administers_all() THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'permission denied to forget what is not old yet',
+            HINT = 'Administrators may name a time to come.';
+    END IF;
     keep := make_interval(days => current_setting('aurora.job_retention')::int);
     DELETE FROM aurora.job_minute m WHERE m.minute < at - interval '2 days';
     DELETE FROM aurora.job_refused_result r WHERE r.refused_at < at - keep;
@@ -7866,6 +7871,11 @@ DECLARE
     needed boolean;
 BEGIN
     PERFORM aurora.require_lead();
+    IF at > clock_timestamp() AND NOT aurora.administers_all() THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'permission denied to forget what is not old yet',
+            HINT = 'Administrators may name a time to come.';
+    END IF;
     keep := current_setting('aurora.gpu_output_retention')::interval;
     DELETE FROM aurora.generation g WHERE NOT EXISTS (SELECT FROM aurora.job j WHERE j.job_id = g.job_id AND j.company_id = g.company_id);
     SELECT r.* INTO filled FROM aurora.generation_output_ring r ORDER BY r.filled_from DESC LIMIT 1 FOR UPDATE;

@@ -65,6 +65,9 @@ extern AuroraQueue *aurora_queue_find(text *name, text *company, Snapshot snapsh
 /* The same on the lead, where the queue "default" is made when it is first needed. */
 extern AuroraQueue *aurora_queue_need(text *name, text *company, Snapshot snapshot);
 
+/* Microseconds of an interval, whose months have 30 days. */
+extern int64 aurora_interval_us(const Interval *interval);
+
 /* NULL when there is none of that number. */
 extern AuroraQueue *aurora_queue_get(int32 queue_id, Snapshot snapshot);
 

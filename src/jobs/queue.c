@@ -44,8 +44,8 @@ enum
 PG_FUNCTION_INFO_V1(aurora_find_queue);
 PG_FUNCTION_INFO_V1(aurora_require_taker);
 
-static int64
-interval_us(const Interval *interval)
+int64
+aurora_interval_us(const Interval *interval)
 {
 	return interval->time + ((int64) interval->day + interval->month * 30) * USECS_PER_DAY;
 }
@@ -59,12 +59,12 @@ read_queue(const AuroraScan *scan)
 	queue->company_id =
 		scan->nulls[QUEUE_COMPANY_ID] ? 0 : DatumGetInt32(scan->values[QUEUE_COMPANY_ID]);
 	queue->name = TextDatumGetCString(scan->values[QUEUE_NAME]);
-	queue->lease_us = interval_us(DatumGetIntervalP(scan->values[QUEUE_LEASE]));
+	queue->lease_us = aurora_interval_us(DatumGetIntervalP(scan->values[QUEUE_LEASE]));
 	queue->slack_us[AURORA_JOB_INTERACTIVE] = 0;
 	queue->slack_us[AURORA_JOB_NORMAL] =
-		interval_us(DatumGetIntervalP(scan->values[QUEUE_NORMAL_SLACK]));
+		aurora_interval_us(DatumGetIntervalP(scan->values[QUEUE_NORMAL_SLACK]));
 	queue->slack_us[AURORA_JOB_BATCH] =
-		interval_us(DatumGetIntervalP(scan->values[QUEUE_BATCH_SLACK]));
+		aurora_interval_us(DatumGetIntervalP(scan->values[QUEUE_BATCH_SLACK]));
 	queue->max_attempts = DatumGetInt32(scan->values[QUEUE_MAX_ATTEMPTS]);
 	queue->is_paused = !scan->nulls[QUEUE_PAUSED_AT];
 	queue->is_drained = !scan->nulls[QUEUE_DRAINED_AT];

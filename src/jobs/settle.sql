@@ -48,6 +48,11 @@ DECLARE
     forgotten bigint;
 BEGIN
     PERFORM aurora.require_lead();
+    IF at > clock_timestamp() AND NOT aurora.administers_all() THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'permission denied to forget what is not old yet',
+            HINT = 'Administrators may name a time to come.';
+    END IF;
     keep := make_interval(days => current_setting('aurora.job_retention')::int);
     DELETE FROM aurora.job_minute m WHERE m.minute < at - interval '2 days';
     DELETE FROM aurora.job_refused_result r WHERE r.refused_at < at - keep;

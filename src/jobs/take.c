@@ -263,7 +263,7 @@ aurora_lease_argument(FunctionCallInfo fcinfo, int number, const AuroraQueue *qu
 	if (PG_ARGISNULL(number))
 		return queue->lease_us;
 	lease = PG_GETARG_INTERVAL_P(number);
-	lease_us = lease->time + ((int64) lease->day + lease->month * 30) * USECS_PER_DAY;
+	lease_us = aurora_interval_us(lease);
 	if (lease_us < USECS_PER_SEC || lease_us > 7 * USECS_PER_DAY)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("a lease lasts 1 second to 7 days")));

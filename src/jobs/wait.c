@@ -92,7 +92,7 @@ timeout_argument(FunctionCallInfo fcinfo, int number)
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("the time to wait may not be null")));
 	timeout = PG_GETARG_INTERVAL_P(number);
-	us = timeout->time + ((int64) timeout->day + timeout->month * 30) * USECS_PER_DAY;
+	us = aurora_interval_us(timeout);
 	if (us < 0 || us > USECS_PER_DAY)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("the time to wait is 0 to 24 hours")));
