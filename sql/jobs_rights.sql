@@ -30,7 +30,7 @@ CREATE ROLE regress_bob;
 CREATE ROLE regress_bolt;
 CREATE ROLE regress_both;
 
-SELECT plan(98);
+SELECT plan(99);
 
 -- What an expression gives a role, of an error the SQLSTATE; what is done stays.
 CREATE FUNCTION pg_temp.as_role(role name, expression text) RETURNS text LANGUAGE plpgsql AS $$
@@ -116,6 +116,7 @@ SELECT is(pg_temp.ends(CASE WHEN statement LIKE 'CALL%' THEN statement ELSE 'SEL
                  ($$ aurora.set_concurrency('q', 'k', 2, 'Acme') $$, 'done: admin boss; 22023: bolt gateway operator user; 42501: agent ann bob both monitor node other_node plain stray', 'who administers a company says how many of its jobs run at once'),
                  ($$ aurora.settle_queue(1) $$, 'done: admin operator; 42501: agent ann bob bolt boss both gateway monitor node other_node plain stray user', 'operators settle queues by hand'),
                  ($$ aurora.rotate_job_archive() $$, 'done: admin operator; 42501: agent ann bob bolt boss both gateway monitor node other_node plain stray user', 'and rotate the archive'),
+                 ($$ aurora.rotate_job_archive(now() + interval '1 hour') $$, 'done: admin; 42501: agent ann bob bolt boss both gateway monitor node operator other_node plain stray user', 'but only administrators before its time'),
                  ($$ aurora.health_jobs() $$, 'done: admin agent ann bob bolt boss both gateway monitor node operator other_node stray user; 42501: plain', 'whoever is of aurora sees how all is'),
                  ($$ aurora.queue_depths(), aurora.lane_rate(1, 'normal'), aurora.find_queue('q'), aurora.is_operator(), aurora.job_class_labels(), aurora.job_state_labels() $$,
                   'done: admin agent ann bob bolt boss both gateway monitor node operator other_node stray user; 42501: plain', 'and what the views ask'),
