@@ -58,6 +58,15 @@ is($lead->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_
     'it survives DROP EXTENSION and CREATE EXTENSION');
 $lead->safe_psql('app', "SELECT aurora.add_item('again')");
 
+my $restoring = $lead->background_psql('app');
+$restoring->query_safe('SET client_min_messages = warning; SET session_replication_role = replica; DROP EXTENSION aurora CASCADE; CREATE EXTENSION aurora');
+# The workers look every half second, and take up the lead within five.
+$lead->safe_psql('postgres', 'SELECT pg_sleep(7)');
+is($lead->safe_psql('app', 'SELECT count(*) FROM aurora.lead_epoch'), '0', 'it writes nothing while a session restores a dump');
+$restoring->quit;
+ok($lead->poll_query_until('app', 'SELECT count(*) = 1 FROM aurora.lead_epoch'), 'and goes on when that session has ended');
+$lead->safe_psql('app', "SELECT aurora.add_item('again')");
+
 $lead->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE app');
 worker_comes($lead, 'its database can be copied, and it comes back');
 $lead->safe_psql('postgres', 'ALTER DATABASE app RENAME TO elsewhere');

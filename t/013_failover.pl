@@ -159,7 +159,10 @@ my $dump = $beta->basedir . '/dump';
 my $copy = new_cluster('copy', shared_preload_libraries => "'aurora'", node_settings('copy'));
 $beta->command_ok([ 'pg_dump', '-Fc', '-f', $dump, 'postgres' ], 'the database can be dumped');
 $copy->safe_psql('postgres', "SELECT pg_catalog.set_config('client_min_messages', 'warning', false); CREATE ROLE aurora_node_alpha; CREATE ROLE aurora_node_beta; CREATE ROLE aurora_node_gamma");
-$copy->command_ok([ 'pg_restore', '--clean', '--if-exists', '-d', 'postgres', $dump ], 'and restored in another cluster');
+{
+    local $ENV{PGOPTIONS} = '-c session_replication_role=replica';
+    $copy->command_ok([ 'pg_restore', '--clean', '--if-exists', '-d', 'postgres', $dump ], 'and restored in another cluster');
+}
 comes($copy, "SELECT lead FROM aurora.epoch()", 'which begins an epoch of its own', 'copy');
 comes($copy, 'SELECT aurora.lead_duty()', 'and has its duties');
 my $id = $beta->safe_psql('postgres', 'SELECT id FROM aurora.epoch()');

@@ -9,7 +9,10 @@
 #include "catalog/pg_enum.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "commands/trigger.h"
 #include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -20,6 +23,43 @@ bool
 aurora_extension_exists(void)
 {
 	return OidIsValid(get_extension_oid("aurora", true));
+}
+
+/* ---- a dump that is being restored ---- */
+
+/*
+ * The lock of this database that a session holds which restores a dump, until it ends.
+ */
+static LOCKTAG
+restore_lock(void)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0x6175726f, 0x72657374, 2); /* "auro", "rest" */
+	return tag;
+}
+
+/*
+ * CREATE EXTENSION in a session whose triggers are off comes from a dump: its rows follow.
+ */
+void
+aurora_restore_begin(void)
+{
+	LOCKTAG tag = restore_lock();
+
+	if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
+		(void) LockAcquire(&tag, ExclusiveLock, true, true);
+}
+
+bool
+aurora_restore_is_over(void)
+{
+	LOCKTAG tag = restore_lock();
+
+	if (LockAcquire(&tag, ShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	LockRelease(&tag, ShareLock, false);
+	return true;
 }
 
 Oid

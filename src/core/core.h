@@ -125,6 +125,13 @@ extern bool aurora_epoch_is_current(const AuroraEpoch *epoch);
 
 /* True when CREATE EXTENSION aurora has been run in this database. */
 extern bool aurora_extension_exists(void);
+
+/*
+ * Between CREATE EXTENSION in a session that restores a dump and that session's end nothing here
+ * runs by itself: rows that workers write would stand in the way of the dump's.
+ */
+extern void aurora_restore_begin(void);
+extern bool aurora_restore_is_over(void);
 extern Oid aurora_relation_oid(const char *name);
 extern Oid aurora_enum_oid(const char *type_name, const char *label);
 

@@ -10,6 +10,7 @@
 #include "catalog/objectaddress.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -182,12 +183,17 @@ announce(XactEvent event, void *arg)
 		ereport(NOTICE, (errmsg("aurora's background worker runs in database \"%s\"",
 								aurora_database_name()),
 						 errhint("To have it here, set aurora.database to this one and reload.")));
+	else if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
+		ereport(NOTICE, (errmsg("aurora's background workers rest until this session has ended, "
+								"since it restores a dump"),
+						 errhint("session_replication_role is \"replica\" here.")));
 }
 
 Datum
 aurora_announce_missing(PG_FUNCTION_ARGS)
 {
 	announce_at_commit = true;
+	aurora_restore_begin();
 	PG_RETURN_VOID();
 }
 

@@ -55,7 +55,7 @@ aurora_run_in_transaction(const char *name, AuroraDuty run)
 	{
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
-		if (aurora_extension_exists())
+		if (aurora_extension_exists() && aurora_restore_is_over())
 			result = run();
 		PopActiveSnapshot();
 		CommitTransactionCommand();
