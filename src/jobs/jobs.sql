@@ -87,10 +87,12 @@ CREATE INDEX job_waiting ON aurora.job (queue_id, class, position, job_id) WHERE
 CREATE INDEX job_scheduled ON aurora.job (queue_id, ready_at) WHERE state = 'scheduled';
 CREATE INDEX job_running ON aurora.job (queue_id, job_id) WHERE state = 'running';
 CREATE INDEX job_held ON aurora.job (queue_id, company_id, concurrency_key, position) WHERE state = 'held';
+CREATE INDEX job_dead ON aurora.job (queue_id, job_id) WHERE state = 'dead';
 CREATE UNIQUE INDEX job_unique ON aurora.job (queue_id, company_id, unique_key) WHERE unique_key IS NOT NULL;
 COMMENT ON INDEX aurora.job_waiting IS 'What can be taken, in the order in which it is. Read from a mark on that lies behind what has been taken.';
 COMMENT ON INDEX aurora.job_scheduled IS 'What waits for its time.';
 COMMENT ON INDEX aurora.job_running IS 'What is under a lease.';
+COMMENT ON INDEX aurora.job_dead IS 'What failed as often as it may, to be counted and replayed.';
 COMMENT ON INDEX aurora.job_held IS 'What waits for another job with its concurrency key.';
 COMMENT ON INDEX aurora.job_unique IS 'One live job for each unique key.';
 COMMENT ON TABLE aurora.job IS 'Jobs that have not ended. Read aurora.jobs; write with submit_job(), take_jobs(), finish_job(), fail_job(), cancel_job().';

@@ -127,8 +127,8 @@ CREATE FUNCTION aurora.health_jobs() RETURNS SETOF aurora.component_health
     SELECT 'jobs', (CASE WHEN s.overdue > 0 OR s.dead > 0 THEN 'degraded' ELSE 'up' END)::aurora.health_state,
            nullif(concat_ws(', ', CASE WHEN s.overdue > 0 THEN format('%s leases ran out and nobody sees to it', s.overdue) END,
                             CASE WHEN s.dead > 0 THEN format('%s jobs are dead: see aurora.jobs', s.dead) END), '')
-    FROM (SELECT count(*) FILTER (WHERE j.state = 'running' AND j.lease_until < now() - interval '30 seconds') AS overdue,
-                 count(*) FILTER (WHERE j.state = 'dead') AS dead FROM aurora.job j WHERE j.state IN ('running', 'dead')) s
+    FROM (SELECT (SELECT count(*) FROM aurora.job j WHERE j.state = 'running' AND j.lease_until < now() - interval '30 seconds') AS overdue,
+                 (SELECT count(*) FROM aurora.job j WHERE j.state = 'dead') AS dead) s
     WHERE EXISTS (SELECT FROM aurora.job_queue)
 $$;
 COMMENT ON FUNCTION aurora.health_jobs() IS 'How the job queue is, where there is one; health() asks.';
