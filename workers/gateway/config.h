@@ -77,6 +77,9 @@ extern Config *config_parse(const char *text, char **problem);
 
 extern void config_free(Config *config);
 
+/* Takes what may change while the gateway runs from another one. */
+extern void config_take_over(Config *config, Config *from);
+
 /* May a page of that origin use the gateway? "host" is the request's own Host header. */
 extern bool config_allows_origin(const Config *config, const char *origin, const char *host);
 

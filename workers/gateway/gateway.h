@@ -28,8 +28,11 @@ typedef struct Gateway
 	int stream_count; /* SSE and WebSocket; who upgrades counts itself, see gateway_enter_stream()
 					   */
 	Metrics *metrics;
-	void *streams; /* what the streams share: the hub */
-	Timer turn;	   /* what is left to do before the loop waits */
+	void *streams;				 /* what the streams share: the hub */
+	struct Request *lsn_waiters; /* reads that wait for the node's own database to catch up */
+	bool lsn_is_asked;
+	Timer lsn_timer;
+	Timer turn; /* what is left to do before the loop waits */
 	Timer sweep;
 	Timer drain;
 	Timer watchdog;

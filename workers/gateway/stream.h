@@ -60,4 +60,13 @@ extern size_t stream_queued(const Stream *stream);
 /* Ends the stream when all is sent. */
 extern void stream_end(Stream *stream);
 
+/* ---- for request.c and gateway.c ---- */
+
+/* The client has gone; the connection has ended. */
+extern void stream_gone(Stream *stream);
+extern void stream_ended(Stream *stream);
+
+/* Tells all streams that the gateway drains. */
+extern void streams_drain(Gateway *gateway);
+
 #endif
