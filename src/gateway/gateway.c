@@ -1,0 +1,9 @@
+/*
+ * Sets the capability up.
+ */
+#include "gateway/gateway.h"
+
+void
+aurora_gateway_init(void)
+{
+}
