@@ -166,6 +166,15 @@ aurora_api_key_require_route(const AuroraApiKey *key, text *route)
 					errhint("aurora.api_keys shows the routes that a key is for.")));
 }
 
+void
+aurora_api_key_refuse(void)
+{
+	ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+					errmsg("this is no valid API key"),
+					errhint("It is unknown, expired or revoked; aurora.add_api_key() makes one.")));
+	pg_unreachable();
+}
+
 static void
 require_node(const AuroraApiKey *key, text *node_name)
 {
@@ -244,10 +253,7 @@ aurora_assume_key(PG_FUNCTION_ARGS)
 
 	aurora_identity_require_gateway();
 	if (PG_ARGISNULL(0) || !aurora_api_key_find(PG_GETARG_BYTEA_PP(0), snapshot, &key))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-						errmsg("this is no valid API key"),
-						errhint("It is unknown, expired or revoked; aurora.add_api_key() makes "
-								"one.")));
+		aurora_api_key_refuse();
 	aurora_api_key_require_route(&key, PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1));
 	require_node(&key, PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
 	what.key_id = key.key_id;

@@ -11,3 +11,7 @@ GRANT EXECUTE ON FUNCTION aurora.key_role_labels, aurora.write_position
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
 GRANT EXECUTE ON PROCEDURE aurora.wait_for_lsn
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.assume_session, aurora.log_in, aurora.log_in_by_key, aurora.log_out TO aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.set_password, aurora.revoke_sessions
+    TO aurora_admin, aurora_operator, aurora_user, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.rotate_session_keys, aurora.trim_sessions TO aurora_admin;
