@@ -73,7 +73,7 @@ request_route(Request *request)
 	inside->query = strchr(path, '?');
 	if (inside->query)
 		*inside->query++ = '\0';
-	if (strcasestr(path, "%2f") || strcasestr(path, "%5c") ||
+	if ((strcasestr(path, "%2f") && !route_takes_rest(path)) || strcasestr(path, "%5c") ||
 		(inside->query && strchr(inside->query, '#')) || strchr(path, '#') ||
 		(size = parameter_decode(path, strlen(path), false)) < 0 ||
 		!parameter_is_path(path, (size_t) size))
@@ -128,6 +128,8 @@ take_cookie(Request *request, const char *cookies)
 	const char *token;
 	size_t size = headers_cookie(cookies, COOKIE, &token);
 
+	if (size == 0 && request->route->is_open)
+		return true;
 	if (size == 0 || size > LONGEST_TOKEN)
 		return refuse_credential(request, "this needs a key");
 	request->credential.kind = CREDENTIAL_SESSION;
@@ -148,6 +150,8 @@ request_credential(Request *request)
 		return take_bearer(request, headers->values[HEADER_AUTHORIZATION]);
 	if (headers->values[HEADER_COOKIE])
 		return take_cookie(request, headers->values[HEADER_COOKIE]);
+	if (request->route->is_open)
+		return true;
 	return refuse_credential(request, "this needs a key");
 }
 

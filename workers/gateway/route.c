@@ -21,6 +21,7 @@ typedef struct Entry
 	char *name;
 	char *statement;
 	int part_count;
+	bool takes_rest; /* its last part does */
 	struct
 	{
 		const char *text; /* NULL: the parameter */
@@ -57,8 +58,10 @@ cut(Entry *entry, const Route *route)
 
 		entry->parts[entry->part_count].text = is_parameter ? NULL : at;
 		entry->parts[entry->part_count].size = size;
+		entry->takes_rest = is_parameter && at[size - 2] == '*';
 		if (is_parameter)
-			entry->parts[entry->part_count].parameter = find_parameter(route, at + 1, size - 2);
+			entry->parts[entry->part_count].parameter =
+				find_parameter(route, at + 1, size - (entry->takes_rest ? 3 : 2));
 		entry->part_count++;
 		at += size;
 	}
@@ -158,9 +161,9 @@ cut_path(Path *path, char *text)
 static bool
 fits(const Entry *entry, const Path *path)
 {
-	if (entry->part_count != path->count)
+	if (entry->takes_rest ? entry->part_count > path->count : entry->part_count != path->count)
 		return false;
-	for (int i = 0; i < path->count; i++)
+	for (int i = 0; i < entry->part_count; i++)
 		if (entry->parts[i].text &&
 			(entry->parts[i].size != path->sizes[i] ||
 			 memcmp(entry->parts[i].text, path->parts[i], path->sizes[i]) != 0))
@@ -171,10 +174,11 @@ fits(const Entry *entry, const Path *path)
 static void
 take_values(const Entry *entry, Path *path, const char *values[ROUTE_PARAMETERS])
 {
-	for (int i = 0; i < path->count; i++)
+	for (int i = 0; i < entry->part_count; i++)
 		if (entry->parts[i].text == NULL)
 		{
-			path->parts[i][path->sizes[i]] = '\0';
+			if (!entry->takes_rest || i + 1 < entry->part_count)
+				path->parts[i][path->sizes[i]] = '\0';
 			values[entry->parts[i].parameter] = path->parts[i];
 		}
 }
@@ -204,6 +208,20 @@ route_find(Method method, char *path, unsigned groups, const char *values[ROUTE_
 	if (*methods & 1u << METHOD_GET)
 		*methods |= 1u << METHOD_HEAD;
 	return NULL;
+}
+
+bool
+route_takes_rest(const char *path)
+{
+	for (size_t i = 0; i < entry_count; i++)
+	{
+		const char *brace = strchr(entries[i].route->path, '{');
+
+		if (entries[i].takes_rest &&
+			strncmp(path, entries[i].route->path, (size_t) (brace - entries[i].route->path)) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* ---- all routes ---- */

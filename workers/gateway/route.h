@@ -99,7 +99,11 @@ typedef enum Caching
 typedef struct Route
 {
 	Method method;
-	const char *path; /* /nodes/{node_name}: a part in braces is a parameter IN_PATH */
+	/*
+	 * /nodes/{node_name}: a part in braces is a parameter IN_PATH. The last one may end with a star
+	 * as /models/{model*}: then it is all that follows, slashes too, which may be encoded.
+	 */
+	const char *path;
 	Group group;
 	const char *summary;
 	const char *description; /* may be NULL */
@@ -107,6 +111,7 @@ typedef struct Route
 	bool is_write;			 /* goes to the lead */
 	bool is_slow;			 /* may take long: does not hold up others */
 	unsigned roles;
+	bool is_open; /* is handled without a credential as well; the handler asks for one */
 	Shape shape;
 	Caching caching;
 	int timeout;							/* ms for the statement; 0: statement_timeout */
@@ -147,6 +152,9 @@ extern void route_index(void);
  */
 extern const Route *route_find(Method method, char *path, unsigned groups,
 							   const char *values[ROUTE_PARAMETERS], unsigned *methods);
+
+/* Does a path begin like one of a route whose last parameter takes all that follows? */
+extern bool route_takes_rest(const char *path);
 
 /* Goes over all routes: the one behind "route", or the first of NULL. */
 extern const Route *route_next(const Route *route);
