@@ -7,5 +7,7 @@
 
 const RouteTable route_tables[] = {
 	{health_routes, HEALTH_ROUTES},
+	{openai_routes, OPENAI_ROUTES},
+	{socket_routes, SOCKET_ROUTES},
 	{NULL, 0},
 };

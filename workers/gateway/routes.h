@@ -8,6 +8,11 @@
 
 #define HEALTH_ROUTES 1
 
+#define OPENAI_ROUTES 5
+#define SOCKET_ROUTES 1
+
+extern const Route openai_routes[OPENAI_ROUTES];
+extern const Route socket_routes[SOCKET_ROUTES];
 extern const Route health_routes[HEALTH_ROUTES];
 
 #endif
