@@ -4,13 +4,17 @@
 #include "gateway/socket.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "gateway/listener.h"
 #include "gateway/message.h"
 
 #define READ_SIZE (16 * 1024)
@@ -138,7 +142,9 @@ bury(Socket *socket)
 		socket->next->place = socket->place;
 	loop_forget(&socket->sockets->gateway->loop, socket->fd);
 	socket->events.gone(socket->context);
+	(void) shutdown(socket->fd, SHUT_RDWR);
 	(void) MHD_upgrade_action(socket->handle, MHD_UPGRADE_ACTION_CLOSE);
+	listeners_wake(socket->sockets->gateway);
 	drop_queue(socket, 0);
 	free(socket->queue);
 	free(socket->extra);
@@ -400,6 +406,8 @@ socket_open(Sockets *sockets, int fd, const char *extra, size_t extra_size,
 {
 	static const WsEvents ws_events = {take_message, take_frame};
 	Socket *socket = memory_get(sizeof(Socket));
+	int yes = 1;
+	int no = 0;
 
 	*socket = (Socket) {.sockets = sockets,
 						.fd = fd,
@@ -419,6 +427,9 @@ socket_open(Sockets *sockets, int fd, const char *extra, size_t extra_size,
 		memcpy(socket->extra, extra, extra_size);
 		socket->extra_size = extra_size;
 	}
+	/* Messages are small, and nobody else puts them together; no error where there is no TCP. */
+	(void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+	(void) setsockopt(fd, IPPROTO_TCP, TCP_CORK, &no, sizeof(no));
 	/* A socket can be written at once, so that what came already is looked at, too. */
 	loop_watch(&sockets->gateway->loop, fd, EPOLLIN | (extra_size > 0 ? EPOLLOUT : 0), ready,
 			   socket);
