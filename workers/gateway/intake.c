@@ -73,7 +73,7 @@ request_route(Request *request)
 	inside->query = strchr(path, '?');
 	if (inside->query)
 		*inside->query++ = '\0';
-	if ((strcasestr(path, "%2f") && !route_takes_rest(path)) || strcasestr(path, "%5c") ||
+	if (strcasestr(path, "%2f") || strcasestr(path, "%5c") ||
 		(inside->query && strchr(inside->query, '#')) || strchr(path, '#') ||
 		(size = parameter_decode(path, strlen(path), false)) < 0 ||
 		!parameter_is_path(path, (size_t) size))

@@ -210,20 +210,6 @@ route_find(Method method, char *path, unsigned groups, const char *values[ROUTE_
 	return NULL;
 }
 
-bool
-route_takes_rest(const char *path)
-{
-	for (size_t i = 0; i < entry_count; i++)
-	{
-		const char *brace = strchr(entries[i].route->path, '{');
-
-		if (entries[i].takes_rest &&
-			strncmp(path, entries[i].route->path, (size_t) (brace - entries[i].route->path)) == 0)
-			return true;
-	}
-	return false;
-}
-
 /* ---- all routes ---- */
 
 static const Entry *

@@ -101,7 +101,7 @@ typedef struct Route
 	Method method;
 	/*
 	 * /nodes/{node_name}: a part in braces is a parameter IN_PATH. The last one may end with a star
-	 * as /models/{model*}: then it is all that follows, slashes too, which may be encoded.
+	 * as /models/{model*}: then it is all that follows, with its slashes.
 	 */
 	const char *path;
 	Group group;
@@ -152,9 +152,6 @@ extern void route_index(void);
  */
 extern const Route *route_find(Method method, char *path, unsigned groups,
 							   const char *values[ROUTE_PARAMETERS], unsigned *methods);
-
-/* Does a path begin like one of a route whose last parameter takes all that follows? */
-extern bool route_takes_rest(const char *path);
 
 /* Goes over all routes: the one behind "route", or the first of NULL. */
 extern const Route *route_next(const Route *route);
