@@ -131,7 +131,7 @@ typedef struct Route
 typedef struct RouteTable
 {
 	const Route *routes;
-	size_t count;
+	const size_t *count;
 } RouteTable;
 
 /* All tables, up to one without routes. Who adds a table names it in route_tables.c. */
