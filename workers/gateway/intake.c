@@ -284,7 +284,7 @@ check_kind(ParameterType type, const json_t *json)
 	{
 		case TYPE_INT:
 		case TYPE_BIGINT:
-			return json_is_integer(json) ? NULL : "is no whole number";
+			return json_is_number(json) ? NULL : "is no whole number";
 		case TYPE_NUMBER:
 			return json_is_number(json) ? NULL : "is no number";
 		case TYPE_BOOLEAN:

@@ -46,8 +46,6 @@ static void handle(void *context, int fd, uint32_t events);
 static void
 forget_prepared(Link *link)
 {
-	for (size_t i = 0; i < link->prepared_count; i++)
-		PQclear(link->prepared[i].error);
 	free(link->prepared);
 	link->prepared = NULL;
 	link->prepared_count = 0;
@@ -205,10 +203,16 @@ add_segment(Ticket *ticket, SegmentKind kind, const char *statement)
 static bool
 prepare(Link *link, Ticket *ticket, const char *name, const char *sql)
 {
-	if (find_prepared(link, name))
+	Prepared *known = find_prepared(link, name);
+
+	if (known && !known->is_failed)
 		return true;
-	link->prepared = memory_extend(link->prepared, link->prepared_count, sizeof(Prepared));
-	link->prepared[link->prepared_count++] = (Prepared) {name, NULL};
+	if (known == NULL)
+	{
+		link->prepared = memory_extend(link->prepared, link->prepared_count, sizeof(Prepared));
+		known = &link->prepared[link->prepared_count++];
+	}
+	*known = (Prepared) {.name = name};
 	add_segment(ticket, SEGMENT_PREPARE, name);
 	return PQsendPrepare(link->conn, name, sql, 0, NULL) && PQpipelineSync(link->conn);
 }
@@ -346,23 +350,34 @@ take_unit_result(Ticket *ticket, PGresult *result)
 
 /*
  * A statement that could not be prepared has its users fail with 26000, which says nothing: they
- * get the reason instead. It is tried again on the next connection.
+ * get the reason instead.
  */
-static void
-explain_unprepared(const Link *link, Ticket *ticket)
+static const Prepared *
+find_unprepared(const Link *link, const Ticket *ticket)
 {
 	const char *state = ticket->error ? PQresultErrorField(ticket->error, PG_DIAG_SQLSTATE) : NULL;
+	const Prepared *statement;
 
 	if (state == NULL || strcmp(state, "26000") != 0)
-		return;
-	for (size_t i = 0; i < link->prepared_count; i++)
-		if (link->prepared[i].error &&
-			(link->prepared[i].name == ticket->unit.statement ||
-			 (ticket->is_refused && strncmp(link->prepared[i].name, "assume", 6) == 0)))
-		{
-			keep(&ticket->error, PQcopyResult(link->prepared[i].error, 0));
-			return;
-		}
+		return NULL;
+	statement =
+		find_prepared(link, !ticket->is_refused ? ticket->unit.statement
+							: ticket->unit.credential->kind == CREDENTIAL_KEY ? assume_key
+																			  : assume_session);
+	return statement && statement->is_failed ? statement : NULL;
+}
+
+static void
+note_unprepared(Prepared *statement, const PGresult *result)
+{
+	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+
+	statement->is_failed = true;
+	snprintf(statement->sqlstate, sizeof(statement->sqlstate), "%s", state ? state : "XX000");
+	snprintf(statement->message, sizeof(statement->message), "%s", message ? message : "");
+	log_event(LOG_ERROR, "a statement cannot be prepared", TEXT("statement", statement->name),
+			  TEXT("sqlstate", statement->sqlstate), TEXT("error", statement->message));
 }
 
 static void
@@ -378,14 +393,7 @@ take_result(Link *link, Ticket *ticket, PGresult *result)
 		case SEGMENT_PREPARE:
 			prepared = find_prepared(link, segment->statement);
 			if (!is_good && prepared)
-			{
-				log_event(LOG_ERROR, "a statement cannot be prepared",
-						  TEXT("statement", segment->statement),
-						  TEXT("sqlstate", PQresultErrorField(result, PG_DIAG_SQLSTATE)),
-						  TEXT("error", PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY)));
-				keep(&prepared->error, result);
-				return;
-			}
+				note_unprepared(prepared, result);
 			break;
 		case SEGMENT_UNIT:
 			take_unit_result(ticket, result);
@@ -419,9 +427,12 @@ end_first(Link *link)
 	link->head_since = clock_us();
 	ticket->link = NULL;
 	ticket->next = NULL;
-	explain_unprepared(link, ticket);
+	ticket->unprepared = find_unprepared(link, ticket);
 	if (link->side == SIDE_LEAD && ticket->error && is_read_only(ticket->error))
+	{
+		ticket->unprepared = NULL;
 		link_lose(link, "this server is no lead any more");
+	}
 	pool_answered(link->pool, ticket);
 }
 

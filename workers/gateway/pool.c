@@ -315,6 +315,10 @@ pool_answered(Pool *pool, Ticket *ticket)
 		answer_result(ticket);
 	else if (is_tried_again(ticket, state))
 		try_again(ticket);
+	else if (ticket->unprepared)
+		answer(ticket, &(Answer) {.state = ANSWER_ERROR,
+								  .sqlstate = ticket->unprepared->sqlstate,
+								  .message = ticket->unprepared->message});
 	else if (ticket->is_refused && is_state(state, "22P02"))
 		answer(ticket, &(Answer) {.state = ANSWER_ERROR,
 								  .sqlstate = "42501",

@@ -25,6 +25,16 @@
 	 .most = 2147483647.0,       \
 	 .description = "the version that is to be replaced; 0: there is none yet"}
 
+#define GLOBAL(in)         \
+	{.name = "global",     \
+	 .place = in,          \
+	 .type = TYPE_BOOLEAN, \
+	 .standard = "false",  \
+	 .description = "for all companies instead of the caller's own"}
+#define SCOPE(global)                                                                    \
+	"CASE WHEN NOT " global "::boolean THEN (SELECT c.name FROM aurora.whoami() w JOIN " \
+							"aurora.company c USING (company_id)) END"
+
 const Route secrets_routes[] = {
 	{
 		.method = METHOD_GET,
@@ -45,8 +55,7 @@ const Route secrets_routes[] = {
 		.path = "/api/secrets",
 		.group = GROUP_SECRETS,
 		.summary = "Put a secret",
-		.sql = "SELECT aurora.put_secret($1, $2, $3, $4, expected_version => $5, strict => $6, "
-			   "expires_at => $7) AS version",
+		.sql = "SELECT aurora.put_secret($1, $2, $3, $4, " SCOPE("$8") ", $5, $6, $7) AS version",
 		.is_write = true,
 		.roles = ROLE_PRINCIPAL,
 		.shape = SHAPE_CREATED,
@@ -67,7 +76,8 @@ const Route secrets_routes[] = {
 					   {.name = "expires_at",
 						.place = IN_BODY,
 						.type = TYPE_TIMESTAMP,
-						.description = "until when it holds"}},
+						.description = "until when it holds"},
+					   GLOBAL(IN_BODY)},
 		.columns = "version integer of the secret\n",
 	},
 	{
@@ -88,11 +98,12 @@ const Route secrets_routes[] = {
 		.path = "/api/secrets/{service}/{key_name}",
 		.group = GROUP_SECRETS,
 		.summary = "Delete a secret",
-		.sql = "SELECT aurora.delete_secret($1, $2, $3, expected_version => $4) AS version",
+		.sql = "SELECT aurora.delete_secret($1, $2, $3, " SCOPE("$5") ", $4) AS version",
 		.is_write = true,
 		.roles = ROLE_PRINCIPAL,
 		.shape = SHAPE_ROW,
-		.parameters = {SERVICE(IN_PATH), KEY_NAME(IN_PATH), NODE(IN_QUERY), EXPECTED(IN_QUERY)},
+		.parameters = {SERVICE(IN_PATH), KEY_NAME(IN_PATH), NODE(IN_QUERY), EXPECTED(IN_QUERY),
+					   GLOBAL(IN_QUERY)},
 		.columns = "version integer that was deleted\n",
 	},
 };
