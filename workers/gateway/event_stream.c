@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "common/clock.h"
-#include "gateway/json_text.h"
+#include "gateway/exchange.h"
 #include "gateway/publication.h"
 
 #define RETRY "retry: 2000\n\n"
@@ -203,8 +203,8 @@ request_is_gone(Request *request)
 	free_event_stream(request->state);
 }
 
-void
-event_stream_handle(Request *request)
+static void
+begin_request(Request *request)
 {
 	static const SubscriptionEvents hub_events = {opened, take_event, end_page, ended, queued};
 	Streams *streams = streams_of(request->gateway);
@@ -228,6 +228,15 @@ event_stream_handle(Request *request)
 	events->subscription = hub_subscribe(streams->hub, request_value(request, "topic"), &cursor,
 										 &events->credential, events->route, &hub_events, events);
 	streams_watch(streams);
+}
+
+void
+event_stream_handle(Request *request)
+{
+	if (event_stream_is_wanted(request))
+		begin_request(request);
+	else
+		request_serve(request);
 }
 
 /* ---- pings ---- */

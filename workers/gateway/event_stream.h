@@ -14,8 +14,8 @@
 extern bool event_stream_is_wanted(const Request *request);
 
 /*
- * Answers with the events of the parameter "topic", behind Last-Event-ID, or else behind the
- * parameters "after" and "epoch", or else from now on.
+ * GET /api/events/{topic}: the rows of the route's statement, or a stream of the events behind
+ * Last-Event-ID, or else behind the parameters "after" and "epoch", or else from now on.
  */
 extern void event_stream_handle(Request *request);
 

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/event_stream.h"
+#include "gateway/exchange.h"
 #include "gateway/generation.h"
 #include "gateway/json_text.h"
 
@@ -111,7 +113,7 @@ is_late(Generation *generation)
 /* ---- requests ---- */
 
 void
-generate_stream_handle(Request *request)
+generate_handle(Request *request)
 {
 	static const GenerationKind kind = {.submits = true,
 										.missing = is_missing,
@@ -119,24 +121,27 @@ generate_stream_handle(Request *request)
 										.news = take_news,
 										.late = is_late,
 										.free_own = free};
-	int count = 0;
+	const char *stream = request_value(request, "stream");
 
-	while (count < ROUTE_PARAMETERS && request->route->parameters[count].name)
-		count++;
-	(void) generation_begin(request, &kind, memory_get(sizeof(Told)), true, request->values, count);
+	if (stream && *stream == 't')
+		(void) generation_begin(request, &kind, memory_get(sizeof(Told)), true, request->values,
+								route_statement_count(request->route));
+	else
+		request_serve(request);
 }
 
-void
-output_stream_handle(Request *request)
+static void
+follow(Request *request)
 {
-	static const GenerationKind kind = {.statement = "output_end",
-										.sql = "SELECT $1::bigint FROM (SELECT count(*) FROM "
-											   "aurora.job_output($1::bigint, 2147483647)) o",
-										.missing = is_missing,
-										.begin = begin,
-										.news = take_news,
-										.late = is_late,
-										.free_own = free};
+	static const GenerationKind kind = {
+		.statement = "output_end",
+		.sql = "SELECT $1::bigint FROM (SELECT count(*) FROM aurora.job_output($1::bigint, "
+			   "2147483647)) o",
+		.missing = is_missing,
+		.begin = begin,
+		.news = take_news,
+		.late = is_late,
+		.free_own = free};
 	const char *values[1] = {request_value(request, "job_id")};
 	const char *after = request_header_of(request, "Last-Event-ID");
 
@@ -144,4 +149,13 @@ output_stream_handle(Request *request)
 		after = request_value(request, "after");
 	if (generation_begin(request, &kind, memory_get(sizeof(Told)), true, values, 1) && after)
 		generation_skip(request->state, strtoll(after, NULL, 10));
+}
+
+void
+output_handle(Request *request)
+{
+	if (event_stream_is_wanted(request))
+		follow(request);
+	else
+		request_serve(request);
 }

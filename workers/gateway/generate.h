@@ -17,13 +17,10 @@
 
 #include "gateway/request.h"
 
-/*
- * Submits with the values of the route's parameters up to one named "stream", by the route's SQL,
- * and streams.
- */
-extern void generate_stream_handle(Request *request);
+/* POST /api/gpu/generate: as the route's statement has it, or as a stream. */
+extern void generate_handle(Request *request);
 
-/* Streams the text of the parameter "job_id" behind Last-Event-ID, or the parameter "after". */
-extern void output_stream_handle(Request *request);
+/* GET /api/gpu/jobs/{job_id}/output, behind Last-Event-ID or the parameter "after". */
+extern void output_handle(Request *request);
 
 #endif

@@ -3,6 +3,7 @@
  */
 #include "gateway/openai.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -144,19 +145,32 @@ is_failure(const OutputNews *news)
 								   strcmp(news->finish_reason, "cancelled") == 0);
 }
 
+/*
+ * What a model server refused is the client's to know; the worker writes its status into the error.
+ */
+int
+openai_job_status(const char *error)
+{
+	int status = 0;
+
+	if (error && strstr(error, "time-out"))
+		return 504;
+	if (error && sscanf(error, "HTTP status %d", &status) == 1)
+		return status == 400 || status == 413 || status == 422 ? 400 : status == 429 ? 429 : 502;
+	return 500;
+}
+
 static void
 fail_job(Generation *generation, const OutputNews *news)
 {
-	bool is_late = news->error && strstr(news->error, "time-out");
 	bool is_cancelled = strcmp(news->finish_reason, "cancelled") == 0;
+	OpenaiError error = {.status = openai_job_status(news->error), .message = news->error};
 
-	fail(generation, &(OpenaiError) {.status = is_late ? 504 : 500,
-									 .message = news->error	   ? news->error
-												: is_cancelled ? "the job was cancelled"
-															   : "the job failed",
-									 .code = is_late		? NULL
-											 : is_cancelled ? "cancelled"
-															: "job_failed"});
+	if (error.message == NULL)
+		error.message = is_cancelled ? "the job was cancelled" : "the job failed";
+	if (error.status == 500)
+		error.code = is_cancelled ? "cancelled" : "job_failed";
+	fail(generation, &error);
 }
 
 /*

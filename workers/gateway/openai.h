@@ -20,6 +20,9 @@ extern void openai_problem(Request *request, int status, const char *sqlstate, c
 extern void openai_refuse(Request *request, const OpenaiError *error);
 extern void openai_refuse_model(Request *request, const char *model);
 
+/* The status of what a job has failed with; NULL for nothing. */
+extern int openai_job_status(const char *error);
+
 /* How long a job may take, in ms, and as an interval; OpenAI's clients wait as long. */
 #define OPENAI_LIMIT 600000
 #define OPENAI_TIMEOUT "'10 minutes'"

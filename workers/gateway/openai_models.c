@@ -125,7 +125,7 @@ take_news(Generation *generation, const OutputNews *news)
 	if (news->finish_reason == NULL)
 		return;
 	if (strcmp(news->finish_reason, "error") == 0 || strcmp(news->finish_reason, "cancelled") == 0)
-		fail(generation, news->error && strstr(news->error, "time-out") ? 504 : 500,
+		fail(generation, openai_job_status(news->error),
 			 news->error ? news->error : "the job failed");
 	else
 		generation_query(generation, "openai_embeddings", sql);

@@ -112,11 +112,11 @@ route_index(void)
 	if (entries)
 		return;
 	for (const RouteTable *table = route_tables; table->routes; table++)
-		entry_count += table->count;
+		entry_count += *table->count;
 	entries = memory_get((entry_count + 1) * sizeof(Entry));
 	entry_count = 0;
 	for (const RouteTable *table = route_tables; table->routes; table++)
-		for (size_t i = 0; i < table->count; i++)
+		for (size_t i = 0; i < *table->count; i++)
 		{
 			Entry *entry = &entries[entry_count++];
 
@@ -226,11 +226,11 @@ route_next(const Route *route)
 {
 	for (const RouteTable *table = route_tables; table->routes; table++)
 	{
-		if (route == NULL && table->count > 0)
+		if (route == NULL && *table->count > 0)
 			return table->routes;
-		if (route >= table->routes && route < table->routes + table->count)
+		if (route >= table->routes && route < table->routes + *table->count)
 		{
-			if (route + 1 < table->routes + table->count)
+			if (route + 1 < table->routes + *table->count)
 				return route + 1;
 			route = NULL;
 		}

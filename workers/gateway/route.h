@@ -76,7 +76,8 @@ typedef struct Parameter
 	double most;
 	const char *const *choices; /* of a text, up to a NULL */
 	const char *description;
-	bool is_secret; /* its example is not shown */
+	bool is_secret;	  /* its example is not shown */
+	bool is_handlers; /* not the statement's; these stand behind those that are */
 } Parameter;
 
 /* What comes of a statement's rows. */
@@ -136,7 +137,7 @@ typedef struct Route
 typedef struct RouteTable
 {
 	const Route *routes;
-	size_t count;
+	const size_t *count;
 } RouteTable;
 
 /* All tables, up to one without routes. Who adds a table names it in route_tables.c. */
@@ -161,6 +162,9 @@ extern const char *route_name(const Route *route);
 
 /* A name for its prepared statement. */
 extern const char *route_statement(const Route *route);
+
+/* How many of its parameters are the statement's. */
+extern int route_statement_count(const Route *route);
 
 /* Its place among all routes, for counters. */
 extern size_t route_number(const Route *route);

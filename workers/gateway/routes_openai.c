@@ -7,7 +7,7 @@
 #define BODY(text) \
 	{.name = "body", .place = IN_WHOLE, .type = TYPE_JSON, .is_required = true, .description = text}
 
-const Route openai_routes[OPENAI_ROUTES] = {
+const Route openai_routes[] = {
 	{
 		.method = METHOD_POST,
 		.path = "/v1/chat/completions",
@@ -74,3 +74,5 @@ const Route openai_routes[OPENAI_ROUTES] = {
 		.problem = openai_problem,
 	},
 };
+
+const size_t openai_route_count = sizeof(openai_routes) / sizeof(openai_routes[0]);

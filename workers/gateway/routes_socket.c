@@ -4,7 +4,7 @@
 #include "gateway/peer.h"
 #include "gateway/routes.h"
 
-const Route socket_routes[SOCKET_ROUTES] = {
+const Route socket_routes[] = {
 	{
 		.method = METHOD_GET,
 		.path = "/ws",
@@ -20,3 +20,5 @@ const Route socket_routes[SOCKET_ROUTES] = {
 		.handle = peer_handle,
 	},
 };
+
+const size_t socket_route_count = sizeof(socket_routes) / sizeof(socket_routes[0]);
