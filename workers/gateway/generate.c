@@ -87,7 +87,8 @@ tell_end(Generation *generation, const OutputNews *news)
 static void
 take_news(Generation *generation, const OutputNews *news)
 {
-	tell_state(generation, news->state);
+	if (news->finish_reason == NULL)
+		tell_state(generation, news->state);
 	if (news->restarted)
 		write_event(generation, "restart", NULL);
 	if (news->size > 0)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FIRST_ROWS 25
 #define MOST_ROWS 200
 #define PAGE_BYTES (512 * 1024) /* that a page is to have, about */
 #define CHOKED (256 * 1024) /* bytes that a client has yet to take before it gets another page */
@@ -93,7 +94,7 @@ topic_get(Hub *hub, int64_t id, const char *company, const char *name)
 					  .id = id,
 					  .company = memory_copy(company),
 					  .name = memory_copy(name),
-					  .rows = MOST_ROWS,
+					  .rows = FIRST_ROWS,
 					  .next = hub->topics};
 	snprintf(topic->id_text, ID_SIZE, "%" PRId64, id);
 	hub->topics = topic;
@@ -197,15 +198,20 @@ find_live(Topic *topic)
 }
 
 /*
- * The next event of a page for all that stand before it.
+ * The next event of a page for all that stand before it. Who is behind leaves the rest of a page
+ * that its client does not take.
  */
 static void
 give(Topic *topic, Event *event, int64_t after)
 {
 	for (Subscription *subscription = topic->first; subscription; subscription = subscription->next)
-		if (subscription->state == SUBSCRIPTION_OPEN && !subscription->skips &&
-			subscription->cursor.seq >= after && subscription->cursor.seq < event->seq)
-			(void) subscription_give(subscription, event);
+	{
+		if (subscription->state != SUBSCRIPTION_OPEN || subscription->skips ||
+			subscription->cursor.seq < after || subscription->cursor.seq >= event->seq)
+			continue;
+		(void) subscription_give(subscription, event);
+		subscription->skips = !subscription->is_live && is_choked(subscription);
+	}
 }
 
 static void
@@ -231,7 +237,10 @@ fit_rows(Topic *topic, int rows, size_t bytes)
 {
 	size_t mean = rows > 0 ? bytes / (size_t) rows + 1 : 1;
 	size_t fitting = PAGE_BYTES / mean;
+	size_t most = (size_t) topic->rows * 2;
 
+	if (fitting > most)
+		fitting = most;
 	topic->rows = fitting < 1 ? 1 : fitting > MOST_ROWS ? MOST_ROWS : (int) fitting;
 }
 
