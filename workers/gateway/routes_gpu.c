@@ -37,7 +37,8 @@ const Route gpu_routes[] = {
 		.path = "/api/gpu/generate",
 		.group = GROUP_GPU,
 		.summary = "Have a model generate text",
-		.sql = "SELECT aurora.generate($1, $2, $3, $4, $5, $6, coalesce($7, '{}'), timeout => $8, "
+		.sql = "SELECT aurora.generate($1, $2, $3, $4, $5, $6, coalesce($7, '{}'::jsonb), timeout "
+			   "=> $8, "
 			   "unique_key => $9) AS job_id",
 		.is_write = true,
 		.roles = ROLE_PRINCIPAL,
@@ -87,7 +88,8 @@ const Route gpu_routes[] = {
 		.path = "/api/gpu/embed",
 		.group = GROUP_GPU,
 		.summary = "Have a model make embeddings",
-		.sql = "SELECT aurora.embed($1, $2, $3, coalesce($4, '{}'), timeout => $5, unique_key => "
+		.sql = "SELECT aurora.embed($1, $2, $3, coalesce($4, '{}'::jsonb), timeout => $5, "
+			   "unique_key => "
 			   "$6) AS job_id",
 		.is_write = true,
 		.roles = ROLE_PRINCIPAL,

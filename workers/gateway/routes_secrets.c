@@ -33,7 +33,7 @@
 	 .description = "for all companies instead of the caller's own"}
 #define SCOPE(global)                                                                    \
 	"CASE WHEN NOT " global "::boolean THEN (SELECT c.name FROM aurora.whoami() w JOIN " \
-							"aurora.company c USING (company_id)) END"
+	"aurora.company c USING (company_id)) END"
 
 const Route secrets_routes[] = {
 	{
