@@ -206,7 +206,7 @@ catch_up(@both);
 my $after = log_in_by_password($standby, 'battery staple');
 is(by_session($_, $before), 'ann', 'older sessions hold on ' . $_->name) for @both;
 is(by_session($_, $after), 'ann', 'newer ones, too, on ' . $_->name) for @both;
-$lead->safe_psql('postgres', 'SELECT aurora.rotate_secrets_key()');
+$lead->safe_psql('postgres', 'SELECT aurora.rotate_secrets_key(force => true)');
 comes($lead, "SELECT count(*) FROM aurora.secret_data_key WHERE master_key_id = '" . key_id($old_key) . "'", 'secrets are wrapped anew', '0');
 catch_up(@both);
 reload_keys($_, $new_key) for @both;
