@@ -190,9 +190,10 @@ add(Stream *stream, Shared *shared)
 	else
 		stream->first = piece;
 	stream->last = piece;
-	stream->queued += shared->size;
+	/* One that is larger than the queue by itself is sent all the same. */
 	if (stream->queued > (size_t) stream->request->gateway->config->stream_queue)
 		stream->is_given_up = true;
+	stream->queued += shared->size;
 	wake(stream);
 }
 
