@@ -12,6 +12,21 @@
 #include "gateway/token.h"
 #include "tests/tap.h"
 
+/*
+ * A text as the name of a test: one line of plain characters.
+ */
+static const char *
+shown(const char *text)
+{
+	static char name[60];
+	size_t size = 0;
+
+	for (; *text && size < sizeof(name) - 1; text++)
+		name[size++] = *text >= ' ' && *text < 0x7f ? *text : '?';
+	name[size] = '\0';
+	return name;
+}
+
 /* ---- encoded texts ---- */
 
 static void
@@ -87,8 +102,8 @@ check(ParameterType type, const char *text, bool is_good)
 	if (type == TYPE_TEXT)
 		parameter.choices = choices;
 	wrong = parameter_check(&parameter, &arena, text, strlen(text), &value);
-	ok((wrong == NULL) == is_good, "type %d, %s: %.*s", type, is_good ? "taken" : "refused",
-	   (int) strcspn(text, "\n"), text);
+	ok((wrong == NULL) == is_good, "type %d, %s: %s", type, is_good ? "taken" : "refused",
+	   shown(text));
 	arena_clear(&arena);
 }
 
@@ -159,10 +174,10 @@ reads(const char *text, const char *expected)
 	json_t *json = body_read(text, strlen(text), &wrong);
 
 	if (expected)
-		ok(json == NULL && wrong && strstr(wrong, expected), "refused as it %s: %.40s",
-		   wrong ? wrong : "(is not)", text);
+		ok(json == NULL && wrong && strstr(wrong, expected), "refused as it %s: %s",
+		   wrong ? wrong : "(is not)", shown(text));
 	else
-		ok(json && wrong == NULL, "read: %.40s", text);
+		ok(json && wrong == NULL, "read: %s", shown(text));
 	json_decref(json);
 }
 
