@@ -143,6 +143,16 @@ continue_connecting(Link *link, PostgresPollingStatusType status)
 				   handle, link);
 }
 
+/*
+ * What the server says aside would stand in the log as lines of another form.
+ */
+static void
+ignore_notice(void *context, const char *message)
+{
+	(void) context;
+	(void) message;
+}
+
 static void
 connect_now(Link *link)
 {
@@ -153,7 +163,10 @@ connect_now(Link *link)
 	if (link->conn == NULL || PQstatus(link->conn) == CONNECTION_BAD)
 		link_lose(link, link->conn ? PQerrorMessage(link->conn) : "there is no memory");
 	else
+	{
+		PQsetNoticeProcessor(link->conn, ignore_notice, NULL);
 		continue_connecting(link, PGRES_POLLING_WRITING);
+	}
 }
 
 static void
@@ -377,8 +390,9 @@ note_unprepared(Prepared *statement, const PGresult *result)
 	statement->is_failed = true;
 	snprintf(statement->sqlstate, sizeof(statement->sqlstate), "%s", state ? state : "XX000");
 	snprintf(statement->message, sizeof(statement->message), "%s", message ? message : "");
-	log_event(LOG_ERROR, "a statement cannot be prepared", TEXT("statement", statement->name),
-			  TEXT("sqlstate", statement->sqlstate), TEXT("error", statement->message));
+	if (strncmp(statement->sqlstate, "57", 2) != 0 && state)
+		log_event(LOG_ERROR, "a statement cannot be prepared", TEXT("statement", statement->name),
+				  TEXT("sqlstate", statement->sqlstate), TEXT("error", statement->message));
 }
 
 static void
