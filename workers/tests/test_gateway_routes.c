@@ -46,11 +46,9 @@ finds_itself(const Route *route)
 static bool
 has_its_parameters(const Route *route)
 {
-	int count = 0;
+	int count = route_statement_count(route);
 	char name[8];
 
-	while (count < ROUTE_PARAMETERS && route->parameters[count].name)
-		count++;
 	if (route->sql == NULL)
 		return route->handle != NULL;
 	for (int i = 1; i <= count; i++)
