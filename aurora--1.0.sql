@@ -242,6 +242,10 @@ CREATE FUNCTION aurora.caller() RETURNS name
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_caller';
 COMMENT ON FUNCTION aurora.caller() IS 'The role that called, also inside SECURITY DEFINER functions.';
 
+CREATE FUNCTION aurora.caller_has(group_role text) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_caller_has';
+COMMENT ON FUNCTION aurora.caller_has(text) IS 'Has the caller the rights of a group role, with nobody assumed. False in maintenance, such as ANALYZE, where code of a table''s owner runs in another''s session.';
+
 CREATE FUNCTION aurora.is_assuming() RETURNS boolean
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_is_assuming';
 COMMENT ON FUNCTION aurora.is_assuming() IS 'Has this transaction assumed a principal, a node or a monitor.';
@@ -575,7 +579,7 @@ GRANT SELECT ON aurora.company, aurora.principal, aurora.currency_rate
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.whoami, aurora.current_owner, aurora.current_company_id, aurora.may_see,
     aurora.may_manage, aurora.is_member, aurora.administers_all, aurora.caller, aurora.company_ids, aurora.company_for, aurora.owner_for, aurora.require_manage,
-    aurora.is_assuming, aurora.assumed_node, aurora.assumed_key
+    aurora.caller_has, aurora.is_assuming, aurora.assumed_node, aurora.assumed_key
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.assume TO aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.set_company, aurora.add_principal, aurora.set_rate
@@ -1323,7 +1327,7 @@ SELECT pg_catalog.pg_extension_config_dump('aurora.lead_heartbeat', '');
 CREATE FUNCTION aurora.require_operator() RETURNS void
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF NOT (aurora.administers_all() OR pg_has_role(aurora.caller(), 'aurora_operator', 'USAGE') AND NOT aurora.is_assuming()) THEN
+    IF NOT (aurora.administers_all() OR aurora.caller_has('aurora_operator')) THEN
         RAISE insufficient_privilege USING
             MESSAGE = 'permission denied to operate the mesh',
             HINT = 'Members of aurora_operator and aurora_admin may.';
@@ -6166,7 +6170,7 @@ COMMENT ON FUNCTION aurora.make_default_queue() IS 'Makes the shared queue "defa
 CREATE FUNCTION aurora.is_operator() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
     SELECT aurora.administers_all()
-        OR coalesce(pg_has_role(aurora.caller(), 'aurora_operator', 'USAGE'), false) AND NOT aurora.is_assuming()
+        OR aurora.caller_has('aurora_operator')
 $$;
 COMMENT ON FUNCTION aurora.is_operator() IS 'Is the caller an operator or an administrator, with nobody assumed.';
 
@@ -7111,7 +7115,7 @@ GRANT SELECT ON aurora.company TO aurora_node, aurora_monitor;
 GRANT SELECT ON aurora.job_minute TO aurora_admin, aurora_operator, aurora_monitor;
 GRANT EXECUTE ON FUNCTION aurora.find_queue, aurora.is_operator, aurora.queue_depths, aurora.lane_rate
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
-GRANT EXECUTE ON FUNCTION aurora.administers_all, aurora.is_member, aurora.caller, aurora.whoami, aurora.is_assuming TO aurora_node, aurora_monitor;
+GRANT EXECUTE ON FUNCTION aurora.administers_all, aurora.is_member, aurora.caller, aurora.whoami, aurora.caller_has, aurora.is_assuming TO aurora_node, aurora_monitor;
 GRANT EXECUTE ON FUNCTION aurora.submit_job, aurora.submit_jobs, aurora.cancel_job, aurora.replay_job, aurora.replay_jobs, aurora.job_position
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.take_jobs, aurora.finish_job, aurora.fail_job, aurora.renew_lease
@@ -8172,7 +8176,7 @@ $$;
 COMMENT ON FUNCTION aurora.key_actor() IS 'Under which name the caller adds and revokes keys: what it has assumed, or its role.';
 
 CREATE FUNCTION aurora.may_administer_key(of_company int, of_owner text) RETURNS boolean
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN of_company IS NULL THEN aurora.is_operator()
                 ELSE aurora.may_manage(of_company)
                      OR EXISTS (SELECT FROM aurora.whoami() w WHERE w.company_id = of_company AND w.owner = of_owner) END
@@ -8779,7 +8783,7 @@ SELECT pg_catalog.pg_extension_config_dump('aurora.webhook', '');
 -- ---- providers ----
 
 CREATE FUNCTION aurora.may_administer_webhook(of_company int) RETURNS boolean
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN of_company IS NULL THEN aurora.administers_all() ELSE aurora.may_manage(of_company) END
 $$;
 COMMENT ON FUNCTION aurora.may_administer_webhook(int) IS 'May the caller see and change webhooks of a company: who manages it; of none: administrators.';
@@ -8840,12 +8844,13 @@ COMMENT ON FUNCTION aurora.remove_webhook(text) IS
 CREATE FUNCTION aurora.store_webhook(provider text, headers jsonb, body bytea, remote inet) RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    bound bigint := current_setting('aurora.webhook_backlog')::bigint;
+    bound bigint;
     sender aurora.webhook_provider;
     stored bigint;
 BEGIN
     PERFORM aurora.require_lead();
     PERFORM aurora.require_gateway();
+    bound := current_setting('aurora.webhook_backlog')::bigint;
     IF headers IS NULL OR jsonb_typeof(headers) <> 'object' OR body IS NULL THEN
         RAISE invalid_parameter_value USING
             MESSAGE = 'a webhook has a body and headers, which are an object', HINT = 'A body of nothing is an empty one.';
@@ -8915,12 +8920,13 @@ COMMENT ON COLUMN aurora.webhooks.is_genuine IS 'Was the signature good.';
 CREATE FUNCTION aurora.trim_webhooks() RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    keep interval := current_setting('aurora.webhook_retention')::int * interval '1 day';
+    keep interval;
     name text;
     trimmed bigint := 0;
     n bigint;
 BEGIN
     PERFORM aurora.require_lead();
+    keep := current_setting('aurora.webhook_retention')::int * interval '1 day';
     FOR name IN SELECT p.provider FROM aurora.webhook_provider p ORDER BY p.provider LOOP
         PERFORM FROM aurora.webhook_provider p WHERE p.provider = name FOR UPDATE;
         WITH gone AS (DELETE FROM aurora.webhook w WHERE w.provider = name AND w.received_at < clock_timestamp() - keep RETURNING w.verified_at),
@@ -8953,7 +8959,7 @@ CREATE FUNCTION aurora.require_monitor() RETURNS void
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF (CASE WHEN aurora.is_assuming() THEN EXISTS (SELECT FROM aurora.api_key k WHERE k.key_id = aurora.assumed_key() AND k.role = 'monitor')
-            ELSE aurora.is_operator() OR pg_has_role(aurora.caller(), 'aurora_monitor', 'USAGE') END) THEN
+            ELSE aurora.is_operator() OR aurora.caller_has('aurora_monitor') END) THEN
         RETURN;
     END IF;
     RAISE insufficient_privilege USING
