@@ -57,6 +57,8 @@ hang_up(Link *link)
 	if (link->fd >= 0)
 		loop_forget(link->loop, link->fd);
 	link->fd = -1;
+	resolve_cancel(link->resolve);
+	link->resolve = NULL;
 	PQfinish(link->conn);
 	link->conn = NULL;
 	forget_prepared(link);
@@ -154,19 +156,52 @@ ignore_notice(void *context, const char *message)
 }
 
 static void
+connect_to(Link *link, const Addresses *addresses)
+{
+	HostsWish wish = {.host = link->host,
+					  .addresses = addresses,
+					  .turn = link->tries++,
+					  .for_writes = link->side == SIDE_LEAD,
+					  .timeout = link->side == SIDE_WAKE ? 0 : pool_timeout(link->pool)};
+
+	link->conn = hosts_connect(link->hosts, &wish);
+	if (link->conn == NULL || PQstatus(link->conn) == CONNECTION_BAD)
+	{
+		link_lose(link, link->conn ? PQerrorMessage(link->conn) : "there is no memory");
+		return;
+	}
+	PQsetNoticeProcessor(link->conn, ignore_notice, NULL);
+	continue_connecting(link, PGRES_POLLING_WRITING);
+}
+
+static void
+resolved(void *context, const Addresses *addresses)
+{
+	Link *link = context;
+
+	link->resolve = NULL;
+	if (addresses->count > 0)
+		connect_to(link, addresses);
+	else
+		link_lose(link, addresses->problem);
+}
+
+static void
 connect_now(Link *link)
 {
-	link->conn = hosts_connect(link->hosts, link->host, link->side == SIDE_LEAD,
-							   link->side == SIDE_WAKE ? 0 : pool_timeout(link->pool));
+	char *name = hosts_name(link->hosts, link->host);
+
 	link->state = LINK_CONNECTING;
 	loop_set(link->loop, &link->timer, clock_ms() + CONNECT_LIMIT);
-	if (link->conn == NULL || PQstatus(link->conn) == CONNECTION_BAD)
-		link_lose(link, link->conn ? PQerrorMessage(link->conn) : "there is no memory");
-	else
+	if (name == NULL)
 	{
-		PQsetNoticeProcessor(link->conn, ignore_notice, NULL);
-		continue_connecting(link, PGRES_POLLING_WRITING);
+		connect_to(link, NULL);
+		return;
 	}
+	link->resolve = resolve_start(link->loop, name, resolved, link);
+	free(name);
+	if (link->resolve == NULL)
+		link_lose(link, "there is no thread to look up the host");
 }
 
 static void

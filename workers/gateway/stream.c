@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/types.h>
 
+#include "common/clock.h"
 #include "gateway/exchange.h"
 #include "gateway/listener.h"
 
@@ -122,6 +123,9 @@ give(void *context, uint64_t position, char *to, size_t room)
 	stream->request->inside->size += taken;
 	if (taken > 0)
 	{
+		/* A stream that goes on has no end of its time; one whose client takes nothing has. */
+		stream->request->client->deadline =
+			clock_ms() + stream->request->gateway->config->body_timeout;
 		if (stream->first == NULL && !stream->is_ending && stream->events->drained)
 			stream->events->drained(stream->context);
 		return (ssize_t) taken;
