@@ -242,6 +242,22 @@ CREATE FUNCTION aurora.caller() RETURNS name
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_caller';
 COMMENT ON FUNCTION aurora.caller() IS 'The role that called, also inside SECURITY DEFINER functions.';
 
+CREATE FUNCTION aurora.caller_has(group_role text) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_caller_has';
+COMMENT ON FUNCTION aurora.caller_has(text) IS 'Has the caller the rights of a group role, with nobody assumed. False in maintenance, such as ANALYZE, where code of a table''s owner runs in another''s session.';
+
+CREATE FUNCTION aurora.is_assuming() RETURNS boolean
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_is_assuming';
+COMMENT ON FUNCTION aurora.is_assuming() IS 'Has this transaction assumed a principal, a node or a monitor.';
+
+CREATE FUNCTION aurora.assumed_node() RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_assumed_node_sql';
+COMMENT ON FUNCTION aurora.assumed_node() IS 'The node that this transaction has assumed by its key; null for none.';
+
+CREATE FUNCTION aurora.assumed_key() RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_assumed_key';
+COMMENT ON FUNCTION aurora.assumed_key() IS 'The API key by which this transaction has assumed what it has, itself or for a session; null for none.';
+
 CREATE FUNCTION aurora.trust_labels() RETURNS text[]
     LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_trust_labels';
 COMMENT ON FUNCTION aurora.trust_labels() IS 'The trust levels as the library knows them.';
@@ -562,7 +578,8 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA aurora FROM PUBLIC;
 GRANT SELECT ON aurora.company, aurora.principal, aurora.currency_rate
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.whoami, aurora.current_owner, aurora.current_company_id, aurora.may_see,
-    aurora.may_manage, aurora.is_member, aurora.administers_all, aurora.caller, aurora.company_ids, aurora.company_for, aurora.owner_for, aurora.require_manage
+    aurora.may_manage, aurora.is_member, aurora.administers_all, aurora.caller, aurora.company_ids, aurora.company_for, aurora.owner_for, aurora.require_manage,
+    aurora.caller_has, aurora.is_assuming, aurora.assumed_node, aurora.assumed_key
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.assume TO aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.set_company, aurora.add_principal, aurora.set_rate
@@ -1310,7 +1327,7 @@ SELECT pg_catalog.pg_extension_config_dump('aurora.lead_heartbeat', '');
 CREATE FUNCTION aurora.require_operator() RETURNS void
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF NOT (aurora.administers_all() OR pg_has_role(aurora.caller(), 'aurora_operator', 'USAGE')) THEN
+    IF NOT (aurora.administers_all() OR aurora.caller_has('aurora_operator')) THEN
         RAISE insufficient_privilege USING
             MESSAGE = 'permission denied to operate the mesh',
             HINT = 'Members of aurora_operator and aurora_admin may.';
@@ -1593,6 +1610,14 @@ DECLARE
     super boolean := (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = who);
 BEGIN
     SELECT n.* INTO result FROM aurora.node n WHERE n.name = reporting_node.node;
+    IF aurora.is_assuming() THEN
+        IF node = aurora.assumed_node() THEN
+            RETURN result;
+        END IF;
+        RAISE insufficient_privilege USING
+            MESSAGE = format('permission denied to report about node "%s"', node),
+            HINT = coalesce('The key is that of node "' || aurora.assumed_node() || '".', 'It takes the key of that node.');
+    END IF;
     IF FOUND AND (super OR result.login_role = who) THEN
         RETURN result;
     ELSIF FOUND AND result.login_role IS NULL AND who = left('aurora_node_' || node, 63)
@@ -2637,6 +2662,7 @@ CREATE FUNCTION aurora.report_connectivity(api text, status text, latency_ms dou
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     body jsonb;
+    of_node text := coalesce(aurora.assumed_node(), aurora.own_node());
 BEGIN
     PERFORM aurora.require_label(api);
     IF status IS NULL OR status <> ALL (enum_range(NULL::aurora.api_state)::text[]) THEN
@@ -2648,21 +2674,24 @@ BEGIN
             MESSAGE = 'a latency lies between 0 and a day', HINT = 'It is in milliseconds.';
     END IF;
     body := jsonb_build_object('api', api, 'status', status, 'latency_ms', latency_ms,
-                               'detail', left(detail, 200), 'reported_by', aurora.caller());
+                               'detail', left(detail, 200), 'reported_by', CASE WHEN aurora.is_assuming() THEN coalesce(aurora.current_owner(), of_node) ELSE aurora.caller() END);
     IF pg_is_in_recovery() THEN
+        IF of_node <> aurora.own_node() THEN
+            PERFORM aurora.require_lead();
+        END IF;
         IF NOT aurora.hand_to_agent('connectivity', api, body) THEN
             RAISE WARNING 'the report had no room, since the lead is away; it was counted as dropped';
         END IF;
     ELSE
-        IF NOT EXISTS (SELECT FROM aurora.node n WHERE n.name = aurora.own_node()) THEN
-            INSERT INTO aurora.node (name) VALUES (aurora.own_node()) ON CONFLICT DO NOTHING;
+        IF NOT EXISTS (SELECT FROM aurora.node n WHERE n.name = of_node) THEN
+            INSERT INTO aurora.node (name) VALUES (of_node) ON CONFLICT DO NOTHING;
         END IF;
-        PERFORM aurora.receive_connectivity(aurora.own_node(), body);
+        PERFORM aurora.receive_connectivity(of_node, body);
     END IF;
 END
 $$;
 COMMENT ON FUNCTION aurora.report_connectivity(text, text, double precision, text) IS
-    'Tells the mesh how an API answers on this node: status healthy, degraded or down; latency in milliseconds. On a standby the node''s agent takes it to the lead, the last report for each API. Errors: 22023; 54000 there are 500 APIs already; 55000 on a standby without the preloaded library.';
+    'Tells the mesh how an API answers on this node: status healthy, degraded or down; latency in milliseconds. On a standby the node''s agent takes it to the lead, the last report for each API. With the key of a node it is about that node, and on a standby of another name it goes to the lead (25006). Errors: 22023; 54000 there are 500 APIs already; 55000 on a standby without the preloaded library.';
 
 CREATE VIEW aurora.connectivity WITH (security_invoker = true) AS
     SELECT r.node, r.api, r.status, r.latency_ms, r.detail, r.reported_by, r.reported_at, r.since, a.verdict, a.verdict_since
@@ -5671,6 +5700,8 @@ CREATE FUNCTION aurora.duty_definitions(OUT duty text, OUT runs_by text, OUT sch
            ('rotate_job_archive', 'worker', 'every hour', 'rotate_job_archive', 'forgets jobs that ended long ago'),
            ('rotate_generation_output', 'worker', 'every hour', 'rotate_generation_output', 'forgets the pieces of streamed text'),
            ('trim_events', 'worker', 'every minute', 'trim_events', 'removes events that are no longer kept'),
+           ('trim_sessions', 'worker', 'every minute', 'trim_sessions', 'renews the key that signs sessions, and forgets what has ended'),
+           ('trim_webhooks', 'worker', 'every hour', 'trim_webhooks', 'forgets old webhooks'),
            ('archive_q4', 'pg_cron', '7 * * * *', 'archive_q4', 'archives what has been in Q4 for 48 hours'),
            ('sweep_cells', 'pg_cron', '23 3 * * *', 'sweep_cells', 'removes emptied cells'),
            ('set_groups_apart', 'pg_cron', '29 3 * * *', 'set_groups_apart', 'gives crowded groups cells of their own'),
@@ -6141,7 +6172,7 @@ COMMENT ON FUNCTION aurora.make_default_queue() IS 'Makes the shared queue "defa
 CREATE FUNCTION aurora.is_operator() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
     SELECT aurora.administers_all()
-        OR coalesce(pg_has_role(aurora.caller(), 'aurora_operator', 'USAGE'), false) AND NOT coalesce((SELECT bool_or(w.assumed) FROM aurora.whoami() w), false)
+        OR aurora.caller_has('aurora_operator')
 $$;
 COMMENT ON FUNCTION aurora.is_operator() IS 'Is the caller an operator or an administrator, with nobody assumed.';
 
@@ -6319,6 +6350,10 @@ COMMENT ON FUNCTION aurora.queue_due(int, timestamptz) IS 'Tells that something 
 CREATE FUNCTION aurora.count_job(queue_id int, class aurora.job_class, event text) RETURNS void
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'aurora_count_job';
 COMMENT ON FUNCTION aurora.count_job(int, aurora.job_class, text) IS 'Counts an event (submitted, failed, lapsed, cancelled) for job_minute.';
+
+CREATE FUNCTION aurora.ring_news() RETURNS void
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'aurora_ring_news';
+COMMENT ON FUNCTION aurora.ring_news() IS 'When this transaction commits, wait_published() returns to whoever shows what it changed.';
 
 -- ---- submitting ----
 
@@ -7082,7 +7117,7 @@ GRANT SELECT ON aurora.company TO aurora_node, aurora_monitor;
 GRANT SELECT ON aurora.job_minute TO aurora_admin, aurora_operator, aurora_monitor;
 GRANT EXECUTE ON FUNCTION aurora.find_queue, aurora.is_operator, aurora.queue_depths, aurora.lane_rate
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
-GRANT EXECUTE ON FUNCTION aurora.administers_all, aurora.is_member, aurora.caller, aurora.whoami TO aurora_node, aurora_monitor;
+GRANT EXECUTE ON FUNCTION aurora.administers_all, aurora.is_member, aurora.caller, aurora.whoami, aurora.caller_has, aurora.is_assuming TO aurora_node, aurora_monitor;
 GRANT EXECUTE ON FUNCTION aurora.submit_job, aurora.submit_jobs, aurora.cancel_job, aurora.replay_job, aurora.replay_jobs, aurora.job_position
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.take_jobs, aurora.finish_job, aurora.fail_job, aurora.renew_lease
@@ -7791,6 +7826,7 @@ BEGIN
     IF NOT aurora.finish_job(job_id, attempt, result) THEN
         RETURN false;
     END IF;
+    PERFORM aurora.ring_news();
     IF held.state = 'running' THEN
         DELETE FROM aurora.generation g WHERE g.job_id = finish_generation.job_id;
         at := regexp_match(held.taker, '^([^/]+)/([0-9]{1,4})$');
@@ -8075,3 +8111,1020 @@ GRANT EXECUTE ON FUNCTION aurora.report_devices, aurora.take_generations, aurora
     TO aurora_admin, aurora_operator, aurora_node;
 GRANT EXECUTE ON FUNCTION aurora.expire_generations, aurora.rotate_generation_output TO aurora_admin, aurora_operator;
 GRANT EXECUTE ON FUNCTION aurora.explain_claim TO aurora_admin, aurora_operator, aurora_node;
+
+-- The gateway: API keys, by which a program that serves many assumes what each stands for, and
+-- positions in the write-ahead log, by which a reader finds its own writes.
+
+CREATE TYPE aurora.key_role AS ENUM ('user', 'agent', 'node', 'monitor');
+COMMENT ON TYPE aurora.key_role IS
+    'What an API key is for. user: a person; agent: a principal with trust agent; node: a registered node; monitor: who reads health, the registry and metrics.';
+
+CREATE SEQUENCE aurora.api_key_key_id_seq MAXVALUE 2147483647;
+COMMENT ON SEQUENCE aurora.api_key_key_id_seq IS 'Numbers the API keys.';
+
+CREATE TABLE aurora.api_key (
+    key_id bigint PRIMARY KEY DEFAULT nextval('aurora.api_key_key_id_seq'),
+    key_hash bytea NOT NULL,
+    role aurora.key_role NOT NULL,
+    company_id int,
+    owner text COLLATE "C",
+    node text COLLATE "C" REFERENCES aurora.node (name) ON UPDATE CASCADE ON DELETE CASCADE,
+    routes text[] COLLATE "C",
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    name text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_by text NOT NULL,
+    revoked_by text,
+    CONSTRAINT api_key_key_hash_key UNIQUE (key_hash),
+    CONSTRAINT api_key_principal_fkey FOREIGN KEY (company_id, owner) REFERENCES aurora.principal ON UPDATE CASCADE ON DELETE CASCADE,
+    CONSTRAINT api_key_key_id_check CHECK (key_id BETWEEN 1 AND 2147483647),
+    CONSTRAINT api_key_key_hash_check CHECK (length(key_hash) = 32),
+    CONSTRAINT api_key_name_check CHECK (length(name) BETWEEN 1 AND 200),
+    CONSTRAINT api_key_routes_check CHECK (cardinality(routes) BETWEEN 1 AND 50),
+    CONSTRAINT api_key_role_check CHECK (CASE WHEN role IN ('user', 'agent') THEN company_id IS NOT NULL AND owner IS NOT NULL AND node IS NULL
+                                              ELSE company_id IS NULL AND owner IS NULL AND (node IS NOT NULL) = (role = 'node') END)
+);
+ALTER SEQUENCE aurora.api_key_key_id_seq OWNED BY aurora.api_key.key_id;
+CREATE INDEX api_key_principal ON aurora.api_key (company_id, owner);
+COMMENT ON INDEX aurora.api_key_principal IS 'The keys of a principal.';
+CREATE INDEX api_key_node ON aurora.api_key (node);
+COMMENT ON INDEX aurora.api_key_node IS 'The keys of a node.';
+COMMENT ON TABLE aurora.api_key IS 'API keys, as hashes. Make them with add_api_key(); aurora.api_keys shows them.';
+COMMENT ON COLUMN aurora.api_key.key_id IS 'Number of the key.';
+COMMENT ON COLUMN aurora.api_key.key_hash IS 'SHA-256 of the key''s text.';
+COMMENT ON COLUMN aurora.api_key.role IS 'What the key is for.';
+COMMENT ON COLUMN aurora.api_key.company_id IS 'Company of the principal; null for nodes and monitors.';
+COMMENT ON COLUMN aurora.api_key.owner IS 'The principal that it stands for; null for nodes and monitors.';
+COMMENT ON COLUMN aurora.api_key.node IS 'The node that it stands for; null for others.';
+COMMENT ON COLUMN aurora.api_key.routes IS 'Patterns of what it may ask for, like "GET /api/priorities/*"; null for all that its role may.';
+COMMENT ON COLUMN aurora.api_key.expires_at IS 'Until when it holds; null for ever.';
+COMMENT ON COLUMN aurora.api_key.revoked_at IS 'When it was revoked.';
+COMMENT ON COLUMN aurora.api_key.name IS 'What it is called, for people.';
+COMMENT ON COLUMN aurora.api_key.created_at IS 'When it was added.';
+COMMENT ON COLUMN aurora.api_key.created_by IS 'Who added it: the principal, or the role.';
+COMMENT ON COLUMN aurora.api_key.revoked_by IS 'Who revoked it.';
+
+SELECT pg_catalog.pg_extension_config_dump('aurora.api_key_key_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('aurora.api_key', '');
+
+-- ---- who may what with keys ----
+
+CREATE FUNCTION aurora.key_actor() RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN aurora.is_assuming() THEN coalesce(aurora.current_owner(), 'node ' || aurora.assumed_node(), 'a monitor')
+                ELSE aurora.caller() END
+$$;
+COMMENT ON FUNCTION aurora.key_actor() IS 'Under which name the caller adds and revokes keys: what it has assumed, or its role.';
+
+CREATE FUNCTION aurora.may_administer_key(of_company int, of_owner text) RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN of_company IS NULL THEN aurora.is_operator()
+                ELSE aurora.may_manage(of_company)
+                     OR EXISTS (SELECT FROM aurora.whoami() w WHERE w.company_id = of_company AND w.owner = of_owner) END
+$$;
+COMMENT ON FUNCTION aurora.may_administer_key(int, text) IS
+    'May the caller see, add and revoke keys and sessions of a principal: its own, those of a company for who manages it, all for administrators; keys of no company, for administrators and operators.';
+
+CREATE FUNCTION aurora.require_administer_key(of_company int, of_owner text) RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT aurora.may_administer_key(of_company, of_owner) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = CASE WHEN of_company IS NULL THEN 'permission denied for keys of nodes and monitors'
+                           ELSE format('permission denied for keys of "%s"', of_owner) END,
+            HINT = CASE WHEN of_company IS NULL THEN 'Members of aurora_admin and aurora_operator may.'
+                        ELSE 'Principals may for themselves, and those with trust "admin" for their company.' END;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.require_administer_key(int, text) IS 'Raises 42501 unless the caller may add and revoke such keys.';
+
+CREATE FUNCTION aurora.principal_for_key(owner text, company text, OUT company_id int, OUT owner_name text, OUT trust aurora.trust) RETURNS record
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    company_id := aurora.company_for(company);
+    owner_name := coalesce(owner, (SELECT w.owner FROM aurora.whoami() w WHERE w.company_id = principal_for_key.company_id));
+    IF owner_name IS NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'whose key it is is not clear: the caller is no principal of this company',
+            HINT = 'Name the owner: owner => ''...''.';
+    END IF;
+    PERFORM aurora.require_administer_key(company_id, owner_name);
+    SELECT p.trust INTO trust FROM aurora.principal p WHERE p.company_id = principal_for_key.company_id AND p.owner = owner_name;
+    IF NOT FOUND THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('there is no principal "%s" in this company', owner_name),
+            HINT = 'Add it with aurora.add_principal().';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.principal_for_key(text, text) IS
+    'The principal that a call about keys and sessions means, null for the caller''s own. Errors: 42501, 22023 unknown or not clear.';
+
+CREATE FUNCTION aurora.require_key_terms(role text, routes text[], lasts interval) RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    labels text[] := enum_range(NULL::aurora.key_role)::text[];
+    bad text;
+BEGIN
+    IF role IS NULL OR role <> ALL (labels) THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('there is no role of keys "%s"', role),
+            HINT = 'Roles: ' || array_to_string(labels, ', ') || '.';
+    ELSIF lasts <= interval '0' OR lasts > interval '100 years' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'a key lasts longer than nothing and up to 100 years',
+            HINT = 'For example interval ''90 days''; leave it out for ever.';
+    ELSIF cardinality(routes) = 0 OR cardinality(routes) > 50 OR array_ndims(routes) > 1 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'a key has 1 to 50 patterns of routes', HINT = 'Leave routes out for all that the role may.';
+    END IF;
+    SELECT coalesce(r, 'null') INTO bad FROM unnest(routes) r WHERE r IS NULL OR r !~ '^(\*|[A-Z]{3,10}) /[!-~]{0,190}$' LIMIT 1;
+    IF FOUND THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('"%s" is no pattern of routes', bad),
+            HINT = 'It is a method and a path, with * for any text: "GET /api/priorities/*", "* /api/secrets/*".';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.require_key_terms(text, text[], interval) IS 'Raises 22023 for a role, routes or a life that no key can have.';
+
+CREATE FUNCTION aurora.require_key_within_own(expires timestamptz) RETURNS timestamptz
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    own aurora.api_key;
+BEGIN
+    SELECT k.* INTO own FROM aurora.api_key k WHERE k.key_id = aurora.assumed_key();
+    IF FOUND AND own.routes IS NOT NULL THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'a key that is for some routes only adds no keys',
+            HINT = 'Add it by a session, by a key for all routes, or in the database.';
+    END IF;
+    RETURN least(expires, own.expires_at);
+END
+$$;
+COMMENT ON FUNCTION aurora.require_key_within_own(timestamptz) IS
+    'When a key that the caller adds expires: not after the key by which it calls. Errors: 42501 that key is for some routes only.';
+
+-- ---- keys ----
+
+CREATE FUNCTION aurora.new_api_key() RETURNS text
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'aurora_new_api_key';
+COMMENT ON FUNCTION aurora.new_api_key() IS 'A new text of a key: aur_ and 43 characters of base64url, which are 256 random bits.';
+
+CREATE FUNCTION aurora.add_api_key(name text, role text DEFAULT 'user', owner text DEFAULT NULL, company text DEFAULT NULL,
+                                   node text DEFAULT NULL, routes text[] DEFAULT NULL, lasts interval DEFAULT NULL) RETURNS text
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    key text := aurora.new_api_key();
+    of record;
+    expires timestamptz := clock_timestamp() + lasts;
+BEGIN
+    PERFORM aurora.require_lead();
+    PERFORM aurora.require_key_terms(role, routes, lasts);
+    expires := aurora.require_key_within_own(expires);
+    IF (role = 'node') <> (node IS NOT NULL) OR role IN ('node', 'monitor') AND (owner IS NOT NULL OR company IS NOT NULL) THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('a key with the role "%s" stands for something else', role),
+            HINT = 'Name a node for "node", an owner and a company for "user" and "agent", and nothing for "monitor".';
+    ELSIF role IN ('node', 'monitor') THEN
+        PERFORM aurora.require_administer_key(NULL, NULL);
+        IF role = 'node' THEN
+            PERFORM aurora.require_node(node);
+        END IF;
+        SELECT NULL::int AS company_id, NULL::text AS owner_name INTO of;
+    ELSE
+        SELECT p.* INTO of FROM aurora.principal_for_key(owner, company) p;
+        IF (of.trust = 'agent') <> (role = 'agent') THEN
+            RAISE invalid_parameter_value USING
+                MESSAGE = format('"%s" has the trust "%s", and the key the role "%s"', of.owner_name, of.trust, role),
+                HINT = 'Keys with the role "agent" are for principals with trust "agent", and "user" for the others.';
+        END IF;
+    END IF;
+    INSERT INTO aurora.api_key (key_hash, role, company_id, owner, node, routes, expires_at, name, created_by)
+        VALUES (sha256(convert_to(key, 'UTF8')), role::aurora.key_role, of.company_id, of.owner_name, node, routes, expires,
+                coalesce(name, ''), aurora.key_actor());
+    RETURN key;
+END
+$$;
+COMMENT ON FUNCTION aurora.add_api_key(text, text, text, text, text, text[], interval) IS
+    'Adds an API key and returns its text, which is shown this once. role: user, agent, node or monitor. owner, company: the principal that it stands for, the caller when left out; node: of a node''s. routes: patterns of what it may ask for, like "GET /api/priorities/*"; null for all that its role may. lasts: until it expires; null for ever. Administrators may for all, who manages a company for its principals, others for themselves; keys of nodes and monitors are for administrators and operators. Errors: 22023, 23514 no name, 42501, 25006 on a standby.';
+
+CREATE FUNCTION aurora.revoke_api_key(key_id bigint) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target aurora.api_key;
+BEGIN
+    PERFORM aurora.require_lead();
+    SELECT k.* INTO target FROM aurora.api_key k WHERE k.key_id = revoke_api_key.key_id FOR UPDATE;
+    IF NOT FOUND OR NOT aurora.may_administer_key(target.company_id, target.owner) AND target.key_id IS DISTINCT FROM aurora.assumed_key() THEN
+        RAISE undefined_object USING
+            MESSAGE = format('there is no API key %s', key_id), HINT = 'aurora.api_keys shows those that the caller may revoke.';
+    END IF;
+    UPDATE aurora.api_key k SET revoked_at = clock_timestamp(), revoked_by = aurora.key_actor()
+        WHERE k.key_id = target.key_id AND k.revoked_at IS NULL;
+END
+$$;
+COMMENT ON FUNCTION aurora.revoke_api_key(bigint) IS
+    'Revokes an API key, and with it the sessions that were begun by it: from the next request on, on a standby when it has come there. Again changes nothing. For who may add it, and for who calls by it. Errors: 42704 no key that the caller may see, 25006 on a standby.';
+
+CREATE VIEW aurora.api_keys WITH (security_barrier = true) AS
+    SELECT k.key_id, k.name, k.role, c.name AS company, k.owner, k.node, k.routes, k.expires_at,
+           k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp()) AS is_valid,
+           k.created_at, k.created_by, k.revoked_at, k.revoked_by
+    FROM aurora.api_key k LEFT JOIN aurora.company c ON c.company_id = k.company_id
+    WHERE aurora.may_administer_key(k.company_id, k.owner);
+COMMENT ON VIEW aurora.api_keys IS 'The API keys that the caller may revoke; what is shown of a key does not give it away.';
+COMMENT ON COLUMN aurora.api_keys.key_id IS 'Number of the key.';
+COMMENT ON COLUMN aurora.api_keys.name IS 'What it is called.';
+COMMENT ON COLUMN aurora.api_keys.role IS 'What it is for.';
+COMMENT ON COLUMN aurora.api_keys.company IS 'Company of the principal.';
+COMMENT ON COLUMN aurora.api_keys.owner IS 'The principal that it stands for.';
+COMMENT ON COLUMN aurora.api_keys.node IS 'The node that it stands for.';
+COMMENT ON COLUMN aurora.api_keys.routes IS 'Patterns of what it may ask for; null for all that its role may.';
+COMMENT ON COLUMN aurora.api_keys.expires_at IS 'Until when it holds; null for ever.';
+COMMENT ON COLUMN aurora.api_keys.is_valid IS 'Is it neither expired nor revoked.';
+COMMENT ON COLUMN aurora.api_keys.created_at IS 'When it was added.';
+COMMENT ON COLUMN aurora.api_keys.created_by IS 'Who added it.';
+COMMENT ON COLUMN aurora.api_keys.revoked_at IS 'When it was revoked.';
+COMMENT ON COLUMN aurora.api_keys.revoked_by IS 'Who revoked it.';
+
+CREATE FUNCTION aurora.key_role_labels() RETURNS text[]
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_key_role_labels';
+COMMENT ON FUNCTION aurora.key_role_labels() IS 'The roles of keys as the library knows them.';
+
+-- ---- what a request begins with ----
+
+CREATE FUNCTION aurora.assume_key(key_hash bytea, route text, node_name text, timeout_ms int, OUT key_id bigint, OUT role text,
+                                  OUT company_id int, OUT company text, OUT owner text, OUT node text) RETURNS record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_assume_key';
+COMMENT ON FUNCTION aurora.assume_key(bytea, text, text, int) IS
+    'Stand for what an API key stands for, a principal, a node or a monitor, until this transaction ends. key_hash: SHA-256 of its text. route: "METHOD /path". node_name: what the client says it is, which must be the key''s node; null for nothing. timeout_ms: statement time-out for the rest of the transaction; 0 leaves it. Works on a standby. For members of aurora_gateway. Errors: 28000 unknown, expired or revoked; 42501 not for this route, another''s node, no member; 25000 another one is assumed already.';
+
+-- ---- reading one's own writes ----
+
+CREATE FUNCTION aurora.write_position() RETURNS pg_lsn
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_write_position';
+COMMENT ON FUNCTION aurora.write_position() IS
+    'A position in the write-ahead log behind all that this session has committed and seen committed; asked in a transaction of its own after the write. On a standby what it has replayed.';
+
+CREATE PROCEDURE aurora.wait_for_lsn(lsn pg_lsn, timeout_ms int, INOUT arrived boolean DEFAULT NULL)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'aurora_wait_for_lsn';
+COMMENT ON PROCEDURE aurora.wait_for_lsn(pg_lsn, int, boolean) IS
+    'Waits until this node has what was written up to a position, up to the time-out (0 to 600000 ms), and says whether it has. It holds no snapshot while it waits, so it is called by itself, before the read. On a lead it says at once; false there is for a position that this lead never wrote. Errors: 25001 inside a transaction or function, 22023.';
+
+-- Sessions of people in front of the web page: signed tokens, which are stored nowhere, and what ends
+-- them before their time.
+
+CREATE SEQUENCE aurora.session_key_key_no_seq AS int;
+COMMENT ON SEQUENCE aurora.session_key_key_no_seq IS 'Numbers the keys that sign sessions.';
+
+CREATE TABLE aurora.session_key (
+    key_no int PRIMARY KEY DEFAULT nextval('aurora.session_key_key_no_seq'),
+    master_key_id text COLLATE "C" NOT NULL,
+    wrapped text COLLATE "C" NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT session_key_key_no_check CHECK (key_no > 0)
+);
+ALTER SEQUENCE aurora.session_key_key_no_seq OWNED BY aurora.session_key.key_no;
+COMMENT ON TABLE aurora.session_key IS 'The keys that sign sessions, each wrapped by a master key of the key ring of secrets. The newest signs.';
+COMMENT ON COLUMN aurora.session_key.key_no IS 'Number of the key, which tokens carry.';
+COMMENT ON COLUMN aurora.session_key.master_key_id IS 'Id of the master key that wraps it.';
+COMMENT ON COLUMN aurora.session_key.wrapped IS 'The key, encrypted.';
+COMMENT ON COLUMN aurora.session_key.created_at IS 'When it was made.';
+
+CREATE TABLE aurora.principal_password (
+    company_id int NOT NULL,
+    owner text COLLATE "C" NOT NULL,
+    generation int NOT NULL DEFAULT 0,
+    password_hash text COLLATE "C",
+    password_set_at timestamptz,
+    password_set_by text,
+    sessions_ended_at timestamptz,
+    PRIMARY KEY (company_id, owner),
+    CONSTRAINT principal_password_principal_fkey FOREIGN KEY (company_id, owner) REFERENCES aurora.principal ON UPDATE CASCADE ON DELETE CASCADE
+);
+COMMENT ON TABLE aurora.principal_password IS 'How principals log in to the web page. Change it with set_password() and revoke_sessions().';
+COMMENT ON COLUMN aurora.principal_password.company_id IS 'Company of the principal.';
+COMMENT ON COLUMN aurora.principal_password.owner IS 'The principal.';
+COMMENT ON COLUMN aurora.principal_password.generation IS 'Sessions of an earlier generation have ended.';
+COMMENT ON COLUMN aurora.principal_password.password_hash IS 'The password as pgcrypto''s crypt() hashes it (bcrypt); null for none.';
+COMMENT ON COLUMN aurora.principal_password.password_set_at IS 'When the password was set.';
+COMMENT ON COLUMN aurora.principal_password.password_set_by IS 'Who set it.';
+COMMENT ON COLUMN aurora.principal_password.sessions_ended_at IS 'When the generation last went up.';
+
+CREATE TABLE aurora.session_revocation (
+    session_id uuid PRIMARY KEY,
+    company_id int NOT NULL REFERENCES aurora.company,
+    owner text COLLATE "C" NOT NULL,
+    expires_at timestamptz NOT NULL,
+    revoked_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX session_revocation_expires ON aurora.session_revocation (expires_at);
+COMMENT ON INDEX aurora.session_revocation_expires IS 'Revocations by when they can be forgotten.';
+COMMENT ON TABLE aurora.session_revocation IS 'Sessions that somebody has logged out of, until they would have expired.';
+COMMENT ON COLUMN aurora.session_revocation.session_id IS 'Number of the session.';
+COMMENT ON COLUMN aurora.session_revocation.company_id IS 'Company of the principal.';
+COMMENT ON COLUMN aurora.session_revocation.owner IS 'The principal.';
+COMMENT ON COLUMN aurora.session_revocation.expires_at IS 'When the session would have expired.';
+COMMENT ON COLUMN aurora.session_revocation.revoked_at IS 'When it was ended.';
+
+SELECT pg_catalog.pg_extension_config_dump('aurora.session_key_key_no_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('aurora.session_key', '');
+SELECT pg_catalog.pg_extension_config_dump('aurora.principal_password', '');
+SELECT pg_catalog.pg_extension_config_dump('aurora.session_revocation', '');
+
+-- ---- keys that sign ----
+
+CREATE FUNCTION aurora.store_session_key(master_key_id text, wrapped text) RETURNS int
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO aurora.session_key (master_key_id, wrapped) VALUES ($1, $2) RETURNING key_no
+$$;
+COMMENT ON FUNCTION aurora.store_session_key(text, text) IS 'Stores a wrapped signing key and returns its number; the library asks.';
+
+CREATE FUNCTION aurora.renew_session_key(force boolean) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'aurora_renew_session_key';
+COMMENT ON FUNCTION aurora.renew_session_key(boolean) IS
+    'Makes a new signing key when there is none, when the newest is older than aurora.session_key_lifetime or wrapped by a master key that is no longer the first, or when forced; true when it did.';
+
+CREATE FUNCTION aurora.rotate_session_keys(end_sessions boolean DEFAULT false) RETURNS int
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    newest int;
+BEGIN
+    PERFORM aurora.require_lead();
+    IF NOT aurora.administers_all() THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'permission denied to rotate the keys of sessions', HINT = 'Members of aurora_admin may.';
+    END IF;
+    PERFORM aurora.renew_session_key(true);
+    SELECT max(k.key_no) INTO newest FROM aurora.session_key k;
+    IF end_sessions THEN
+        DELETE FROM aurora.session_key k WHERE k.key_no <> newest;
+    END IF;
+    RETURN newest;
+END
+$$;
+COMMENT ON FUNCTION aurora.rotate_session_keys(boolean) IS
+    'Has a new key sign sessions from now on, and returns its number. end_sessions: older keys are forgotten at once, which ends all sessions. It also happens by itself, by aurora.session_key_lifetime and when the first key of the key ring is another. For administrators. Errors: 42501, 55000 no key ring, 25006 on a standby.';
+
+-- ---- passwords ----
+
+CREATE FUNCTION aurora.require_gateway() RETURNS void
+    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'aurora_require_gateway';
+COMMENT ON FUNCTION aurora.require_gateway() IS 'Raises 42501 unless the caller is a member of aurora_gateway.';
+
+CREATE FUNCTION aurora.is_same_text(a text, b text) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'aurora_is_same_text';
+COMMENT ON FUNCTION aurora.is_same_text(text, text) IS 'Are two texts the same, found out in a time that tells nothing of where they differ.';
+
+CREATE FUNCTION aurora.crypt_schema() RETURNS name
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    where_it_is name;
+BEGIN
+    -- The function of the extension itself, wherever that was put, and nobody's of the same name.
+    SELECT n.nspname INTO where_it_is
+        FROM pg_extension e
+        JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
+        JOIN pg_proc p ON p.oid = d.objid
+        JOIN pg_namespace n ON n.oid = p.pronamespace
+        JOIN pg_language l ON l.oid = p.prolang
+        JOIN pg_roles r ON r.oid = p.proowner
+        WHERE e.extname = 'pgcrypto' AND p.proname = 'crypt' AND p.prosrc = 'pg_crypt' AND l.lanname = 'c' AND r.rolsuper
+          AND p.proargtypes = ARRAY['text'::regtype, 'text'::regtype]::oidvector;
+    IF NOT FOUND THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = 'passwords need the extension pgcrypto', HINT = 'Run CREATE EXTENSION pgcrypto in this database on the lead.';
+    END IF;
+    RETURN where_it_is;
+END
+$$;
+COMMENT ON FUNCTION aurora.crypt_schema() IS 'The schema of pgcrypto''s crypt(). Errors: 55000 pgcrypto is not in this database.';
+
+CREATE FUNCTION aurora.hash_password(password text, salt text) RETURNS text
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    result text;
+BEGIN
+    EXECUTE format('SELECT %1$I.crypt($1, coalesce($2, %1$I.gen_salt(''bf'', 10)))', aurora.crypt_schema()) INTO result USING password, salt;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION aurora.hash_password(text, text) IS 'A password as pgcrypto hashes it by bcrypt, with the salt of a hash or a new one for null. Errors: 55000 without pgcrypto.';
+
+CREATE FUNCTION aurora.check_password(company text, owner text, password text) RETURNS int
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    -- Of no password: whoever is unknown costs as much time as a wrong password does.
+    nobody CONSTANT text := '$2a$10$W8IlLRqSmSPlpMk4iF7b.ejYVmnCQzkzY4IPVJEczbhvCGzzYSDjm';
+    known record;
+    hash text;
+BEGIN
+    PERFORM aurora.require_gateway();
+    SELECT p.principal_no, p.trust, l.password_hash INTO known
+        FROM aurora.company c JOIN aurora.principal p ON p.company_id = c.company_id
+        LEFT JOIN aurora.principal_password l ON l.company_id = p.company_id AND l.owner = p.owner
+        WHERE c.name = check_password.company AND p.owner = check_password.owner;
+    hash := aurora.hash_password(left(coalesce(password, ''), 1000), coalesce(known.password_hash, nobody));
+    IF coalesce(aurora.is_same_text(hash, known.password_hash), false) AND octet_length(password) <= 72 AND known.trust <> 'agent' THEN
+        RETURN known.principal_no;
+    END IF;
+    RAISE invalid_authorization_specification USING
+        MESSAGE = 'the company, the owner or the password is wrong', HINT = 'A password is set with aurora.set_password().';
+END
+$$;
+COMMENT ON FUNCTION aurora.check_password(text, text, text) IS
+    'The number of the principal whose password this is. Who is unknown takes as long as who is known. Errors: 28000 wrong, 42501, 55000 without pgcrypto.';
+
+CREATE FUNCTION aurora.set_password(password text, owner text DEFAULT NULL, company text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target record;
+    hash text;
+BEGIN
+    PERFORM aurora.require_lead();
+    SELECT p.* INTO target FROM aurora.principal_for_key(owner, company) p;
+    IF aurora.require_key_within_own(NULL) IS NOT NULL THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'a key that expires sets no passwords, which would outlast it', HINT = 'Set it in a session that a password began, or in the database.';
+    ELSIF target.trust = 'agent' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('"%s" is an agent, which does not log in', target.owner_name), HINT = 'Agents have API keys.';
+    ELSIF password IS NOT NULL AND (length(password) < 8 OR octet_length(password) > 72) THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'a password has at least 8 characters and at most 72 bytes', HINT = 'Null takes the password away.';
+    END IF;
+    hash := CASE WHEN password IS NOT NULL THEN aurora.hash_password(password, NULL) END;
+    INSERT INTO aurora.principal_password AS l (company_id, owner, generation, password_hash, password_set_at, password_set_by, sessions_ended_at)
+        VALUES (target.company_id, target.owner_name, 1, hash, clock_timestamp(), aurora.key_actor(), clock_timestamp())
+        ON CONFLICT ON CONSTRAINT principal_password_pkey DO UPDATE SET
+            generation = l.generation + 1, password_hash = excluded.password_hash, password_set_at = excluded.password_set_at,
+            password_set_by = excluded.password_set_by, sessions_ended_at = excluded.sessions_ended_at;
+END
+$$;
+COMMENT ON FUNCTION aurora.set_password(text, text, text) IS
+    'Sets the password by which a principal logs in to the web page, the caller''s own when no owner is named, and ends all its sessions. 8 characters to 72 bytes; null takes it away. For the principal itself, for who manages the company, and administrators. Errors: 22023, 42501, 55000 without pgcrypto, 25006 on a standby.';
+
+-- ---- logging in ----
+
+CREATE FUNCTION aurora.begin_session(principal_no int, OUT token text, OUT csrf text, OUT expires_at timestamptz, OUT company text, OUT owner text)
+    RETURNS record
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_begin_session';
+COMMENT ON FUNCTION aurora.begin_session(int) IS 'A new session of a principal; log_in() asks.';
+
+CREATE FUNCTION aurora.log_in(company text, owner text, password text, OUT token text, OUT csrf text, OUT expires_at timestamptz,
+                              OUT company text, OUT owner text) RETURNS record
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT s.token, s.csrf, s.expires_at, s.company, s.owner FROM aurora.begin_session(aurora.check_password($1, $2, $3)) s
+$$;
+COMMENT ON FUNCTION aurora.log_in(text, text, text) IS
+    'Begins a session of a person by its password: the token for the cookie, the CSRF token for writes, and until when it holds (aurora.session_lifetime). It writes nothing, so it works on a standby whose lead is gone. For members of aurora_gateway. Errors: 28000 wrong, 42501, 55000 without pgcrypto or a key ring.';
+
+CREATE FUNCTION aurora.log_in_by_key(key_hash bytea, OUT token text, OUT csrf text, OUT expires_at timestamptz, OUT company text, OUT owner text)
+    RETURNS record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_log_in_by_key';
+COMMENT ON FUNCTION aurora.log_in_by_key(bytea) IS
+    'Begins a session of a person by an API key with the role user; it is for the key''s routes, and ends with the key. Otherwise as log_in(). Errors: 28000 unknown, expired or revoked; 42501; 55000 without a key ring.';
+
+CREATE FUNCTION aurora.assume_session(token text, csrf text, is_write boolean, route text, timeout_ms int, OUT key_id bigint, OUT role text,
+                                      OUT company_id int, OUT company text, OUT owner text, OUT node text, OUT session_id uuid) RETURNS record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_assume_session';
+COMMENT ON FUNCTION aurora.assume_session(text, text, boolean, text, int) IS
+    'Stand for the principal of a session until this transaction ends, as assume_key() does. csrf: needed for writes. key_id: the key that the session was begun by, if any. For members of aurora_gateway. Errors: 28000 malformed, changed, expired, ended; 42501 no or another session''s CSRF token, not for this route; 25000 another one is assumed already.';
+
+-- ---- logging out ----
+
+CREATE FUNCTION aurora.read_session(token text, OUT session_id uuid, OUT principal_no int, OUT expires_at timestamptz) RETURNS record
+    LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_read_session';
+COMMENT ON FUNCTION aurora.read_session(text) IS 'What a token with a good signature says; nulls for any other. log_out() asks.';
+
+CREATE FUNCTION aurora.log_out(token text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM aurora.require_lead();
+    INSERT INTO aurora.session_revocation (session_id, company_id, owner, expires_at)
+        SELECT s.session_id, p.company_id, p.owner, s.expires_at
+        FROM aurora.read_session(log_out.token) s JOIN aurora.principal p ON p.principal_no = s.principal_no
+        WHERE s.expires_at > clock_timestamp()
+        ON CONFLICT ON CONSTRAINT session_revocation_pkey DO NOTHING;
+END
+$$;
+COMMENT ON FUNCTION aurora.log_out(text) IS
+    'Ends a session: on a standby when it has come there. A token that is none, or has ended, is no error. For members of aurora_gateway. Errors: 42501, 25006 on a standby.';
+
+CREATE FUNCTION aurora.revoke_sessions(owner text DEFAULT NULL, company text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target record;
+BEGIN
+    PERFORM aurora.require_lead();
+    SELECT p.* INTO target FROM aurora.principal_for_key(owner, company) p;
+    INSERT INTO aurora.principal_password AS l (company_id, owner, generation, sessions_ended_at)
+        VALUES (target.company_id, target.owner_name, 1, clock_timestamp())
+        ON CONFLICT ON CONSTRAINT principal_password_pkey DO UPDATE SET generation = l.generation + 1, sessions_ended_at = excluded.sessions_ended_at;
+END
+$$;
+COMMENT ON FUNCTION aurora.revoke_sessions(text, text) IS
+    'Ends all sessions of a principal, the caller''s own when no owner is named. For the principal itself, for who manages the company, and administrators. Errors: 22023, 42501, 25006 on a standby.';
+
+CREATE FUNCTION aurora.trim_sessions() RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    n bigint;
+    trimmed bigint;
+    -- Nodes whose clocks are behind hold a session to be good for a little longer.
+    margin CONSTANT interval := '1 hour';
+BEGIN
+    PERFORM aurora.require_lead();
+    DELETE FROM aurora.session_revocation r WHERE r.expires_at < clock_timestamp() - margin;
+    GET DIAGNOSTICS trimmed = ROW_COUNT;
+    PERFORM aurora.renew_session_key(false);
+    DELETE FROM aurora.session_key k WHERE EXISTS (
+        SELECT FROM aurora.session_key later WHERE later.key_no > k.key_no
+            AND later.created_at < clock_timestamp() - margin - current_setting('aurora.session_lifetime')::interval);
+    GET DIAGNOSTICS n = ROW_COUNT;
+    RETURN trimmed + n;
+END
+$$;
+COMMENT ON FUNCTION aurora.trim_sessions() IS
+    'Forgets revocations of sessions that have expired and keys whose sessions have, and renews the key that signs where that is due; returns how many rows it forgot. A duty of the lead. Errors: 25006 on a standby.';
+
+-- What a gateway reads for the streams that it shows: of many topics and texts at once, for whom
+-- open_stream() and the rights to jobs are asked one by one.
+
+CREATE PROCEDURE aurora.wait_published(seen bigint, timeout_ms int, INOUT "position" bigint DEFAULT NULL)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'aurora_wait_published';
+COMMENT ON PROCEDURE aurora.wait_published(bigint, int, bigint) IS
+    'Waits until anything is published in this database, or output of a generation stored, or a job ended, since a position, and gives the position to go on from; up to the time-out (0 to 600000 ms). 0 returns at once. It can return for nothing, and can miss what a prepared transaction did: look by yourself every second. It holds no snapshot while it waits, so it is called by itself; works on a standby. For members of aurora_gateway. Errors: 25001 inside a transaction or function, 55000 no preloaded library, 22023.';
+
+CREATE FUNCTION aurora.open_stream(topic text, after_seq bigint, in_epoch uuid, company text, OUT topic_id bigint, OUT state text,
+                                   OUT resume_after bigint, OUT last_seq bigint, OUT epoch uuid) RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_open_stream';
+COMMENT ON FUNCTION aurora.open_stream(text, bigint, uuid, text) IS
+    'May the caller read the topic, and can a cursor go on there: its number, the state and resume_after as cursor_state() has them, the number of its last event, and the epoch of the event that a stream goes on after. A topic that is not there yet has the number null, state continues. Asked at a subscription, and again now and then, since rights can be taken. Errors: 42501, 22023, 22004.';
+
+CREATE FUNCTION aurora.topic_heads(topic_ids bigint[]) RETURNS TABLE (topic_id bigint, first_seq bigint, last_seq bigint, epoch uuid)
+    LANGUAGE c STABLE PARALLEL RESTRICTED STRICT ROWS 100 AS 'MODULE_PATHNAME', 'aurora_topic_heads';
+COMMENT ON FUNCTION aurora.topic_heads(bigint[]) IS
+    'Where topics stand: the oldest event that is kept, the last one, and its epoch. Those that are not there are left out. For members of aurora_gateway, which have asked open_stream() for whom they read. Errors: 42501.';
+
+CREATE FUNCTION aurora.topic_events(topic_id bigint, after_seq bigint, max_rows int)
+    RETURNS TABLE (seq bigint, epoch uuid, at timestamptz, publisher text, client_id text, payload jsonb)
+    LANGUAGE c STABLE PARALLEL RESTRICTED STRICT ROWS 100 AS 'MODULE_PATHNAME', 'aurora_topic_events';
+COMMENT ON FUNCTION aurora.topic_events(bigint, bigint, int) IS
+    'The events of a topic after a number, in their order, up to max_rows (1 to 10000). For members of aurora_gateway, which have asked open_stream() for whom they read. Errors: 22023, 42501.';
+
+CREATE FUNCTION aurora.job_outputs(job_ids bigint[], after_tokens bigint[])
+    RETURNS TABLE (job_id bigint, state text, first_token bigint, last_token bigint, text text, restarted boolean, finish_reason text,
+                   error text, prompt_tokens bigint, completion_tokens bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    result jsonb;
+    usage jsonb;
+    began bigint;
+    wanted record;
+BEGIN
+    PERFORM aurora.require_gateway();
+    IF cardinality(job_ids) IS DISTINCT FROM cardinality(after_tokens) OR cardinality(job_ids) > 10000 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'job_ids and after_tokens are of different lengths, or longer than 10000', HINT = 'Each job has the token after which its text goes on, 0 from the start.';
+    END IF;
+    FOR wanted IN SELECT u.id, coalesce(u.after, 0) AS after FROM unnest(job_ids, after_tokens) u (id, after) LOOP
+        job_id := wanted.id;
+        SELECT j.state, j.error, NULL INTO state, error, result FROM aurora.job j WHERE j.job_id = wanted.id;
+        IF NOT FOUND THEN
+            SELECT a.state, a.error, a.result INTO state, error, result FROM aurora.job_archive a WHERE a.job_id = wanted.id;
+            CONTINUE WHEN NOT FOUND;
+        END IF;
+        usage := result -> 'usage';
+        finish_reason := CASE state WHEN 'done' THEN coalesce(result ->> 'finish_reason', 'stop') WHEN 'cancelled' THEN 'cancelled'
+                                    WHEN 'dead' THEN 'error' WHEN 'discarded' THEN 'error' END;
+        prompt_tokens := aurora.number_or_null(usage, 'prompt_tokens')::bigint;
+        completion_tokens := aurora.number_or_null(usage, 'completion_tokens')::bigint;
+        SELECT o.token_no, o.began_at INTO last_token, began FROM aurora.generation_output o WHERE o.job_id = wanted.id ORDER BY o.token_no DESC LIMIT 1;
+        IF FOUND THEN
+            -- A text that began anew after what was read comes whole, and what was read no longer counts.
+            restarted := wanted.after < began AND wanted.after > 0;
+            first_token := greatest(wanted.after, began);
+            SELECT coalesce(string_agg(o.text, '' ORDER BY o.token_no), '') INTO text FROM aurora.generation_output o
+                WHERE o.job_id = wanted.id AND o.token_no > first_token;
+        ELSE
+            -- The pieces are forgotten before the result is.
+            restarted := false;
+            first_token := 0;
+            last_token := CASE WHEN state = 'done' AND result ->> 'text' <> '' THEN greatest(completion_tokens, 1) ELSE 0 END;
+            text := CASE WHEN last_token > wanted.after THEN result ->> 'text' ELSE '' END;
+        END IF;
+        last_token := greatest(last_token, wanted.after);
+        IF text <> '' OR restarted OR finish_reason IS NOT NULL THEN
+            RETURN NEXT;
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION aurora.job_outputs(bigint[], bigint[]) IS
+    'Of many jobs what is new in their texts after a token each: the tokens from first_token, not itself, to last_token, which is what to ask after the next time, and their text; restarted: the text began anew, and what was read before no longer counts; finish_reason: the model''s (stop, length, ...), cancelled or error, null while it goes on; error: why, or why the last attempt failed; tokens of a job that is done. Jobs of which nothing is new are left out, as are those that are not there. Works on every replica. For members of aurora_gateway, which know whose jobs they are. Errors: 22023, 42501.';
+
+-- Webhooks: what others send is kept as it came, to be verified and read later.
+
+CREATE TABLE aurora.webhook_provider (
+    provider text COLLATE "C" PRIMARY KEY,
+    company_id int REFERENCES aurora.company,
+    unverified bigint NOT NULL DEFAULT 0,
+    received bigint NOT NULL DEFAULT 0,
+    added_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    added_by text NOT NULL,
+    CONSTRAINT webhook_provider_provider_check CHECK (provider ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
+    CONSTRAINT webhook_provider_counts_check CHECK (unverified >= 0 AND received >= 0)
+) WITH (fillfactor = 50, vacuum_truncate = off);
+COMMENT ON TABLE aurora.webhook_provider IS 'Who may send webhooks. Change it with add_webhook() and remove_webhook().';
+COMMENT ON COLUMN aurora.webhook_provider.provider IS 'Name of the provider, a DNS label; the last part of the path to which it sends.';
+COMMENT ON COLUMN aurora.webhook_provider.company_id IS 'The company that it sends for; null for all.';
+COMMENT ON COLUMN aurora.webhook_provider.unverified IS 'What it has sent that nobody has verified yet.';
+COMMENT ON COLUMN aurora.webhook_provider.received IS 'All that it has ever sent.';
+COMMENT ON COLUMN aurora.webhook_provider.added_at IS 'When it was added.';
+COMMENT ON COLUMN aurora.webhook_provider.added_by IS 'Who added it.';
+
+CREATE SEQUENCE aurora.webhook_webhook_id_seq;
+COMMENT ON SEQUENCE aurora.webhook_webhook_id_seq IS 'Numbers the webhooks.';
+
+CREATE TABLE aurora.webhook (
+    webhook_id bigint PRIMARY KEY DEFAULT nextval('aurora.webhook_webhook_id_seq'),
+    provider text COLLATE "C" NOT NULL REFERENCES aurora.webhook_provider ON UPDATE CASCADE ON DELETE CASCADE,
+    company_id int REFERENCES aurora.company,
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    remote inet,
+    headers jsonb NOT NULL,
+    body bytea NOT NULL,
+    verified_at timestamptz,
+    is_genuine boolean,
+    CONSTRAINT webhook_verified_check CHECK ((verified_at IS NULL) = (is_genuine IS NULL))
+) WITH (vacuum_truncate = off);
+ALTER SEQUENCE aurora.webhook_webhook_id_seq OWNED BY aurora.webhook.webhook_id;
+CREATE INDEX webhook_unverified ON aurora.webhook (provider, webhook_id) WHERE verified_at IS NULL;
+COMMENT ON INDEX aurora.webhook_unverified IS 'What is to be verified, in the order in which it came.';
+CREATE INDEX webhook_received ON aurora.webhook (received_at);
+COMMENT ON INDEX aurora.webhook_received IS 'What is to be forgotten first.';
+COMMENT ON TABLE aurora.webhook IS 'What providers have sent, byte by byte, since a signature is over bytes. aurora.webhooks shows it.';
+COMMENT ON COLUMN aurora.webhook.webhook_id IS 'Number of the webhook.';
+COMMENT ON COLUMN aurora.webhook.provider IS 'Who was named as its sender.';
+COMMENT ON COLUMN aurora.webhook.company_id IS 'The company of the provider then; null for all.';
+COMMENT ON COLUMN aurora.webhook.received_at IS 'When it came.';
+COMMENT ON COLUMN aurora.webhook.remote IS 'From where it came.';
+COMMENT ON COLUMN aurora.webhook.headers IS 'The headers of the request, by lower-case name.';
+COMMENT ON COLUMN aurora.webhook.body IS 'The body of the request.';
+COMMENT ON COLUMN aurora.webhook.verified_at IS 'When its signature was looked at; null for not yet.';
+COMMENT ON COLUMN aurora.webhook.is_genuine IS 'Was the signature good.';
+
+SELECT pg_catalog.pg_extension_config_dump('aurora.webhook_provider', '');
+SELECT pg_catalog.pg_extension_config_dump('aurora.webhook_webhook_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('aurora.webhook', '');
+
+-- ---- providers ----
+
+CREATE FUNCTION aurora.may_administer_webhook(of_company int) RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN of_company IS NULL THEN aurora.administers_all() ELSE aurora.may_manage(of_company) END
+$$;
+COMMENT ON FUNCTION aurora.may_administer_webhook(int) IS 'May the caller see and change webhooks of a company: who manages it; of none: administrators.';
+
+CREATE FUNCTION aurora.require_administer_webhook(of_company int) RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT aurora.may_administer_webhook(of_company) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'permission denied for webhooks', HINT = 'Who manages the company may; administrators may for all.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.require_administer_webhook(int) IS 'Raises 42501 unless the caller may change webhooks of the company.';
+
+CREATE FUNCTION aurora.add_webhook(provider text, company text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    of_company int;
+BEGIN
+    PERFORM aurora.require_lead();
+    PERFORM aurora.require_label(provider);
+    IF company IS NOT NULL OR NOT aurora.administers_all() THEN
+        of_company := aurora.company_for(company);
+    END IF;
+    PERFORM aurora.require_administer_webhook(of_company);
+    IF EXISTS (SELECT FROM aurora.webhook_provider p WHERE p.provider = add_webhook.provider AND p.company_id IS DISTINCT FROM of_company) THEN
+        RAISE unique_violation USING
+            MESSAGE = format('provider "%s" sends for another company', provider),
+            HINT = 'Choose another name, such as one with the company in it.';
+    END IF;
+    INSERT INTO aurora.webhook_provider (provider, company_id, added_by) VALUES (provider, of_company, aurora.key_actor())
+        ON CONFLICT ON CONSTRAINT webhook_provider_pkey DO NOTHING;
+END
+$$;
+COMMENT ON FUNCTION aurora.add_webhook(text, text) IS
+    'Lets a provider send webhooks, to the path that ends with its name, a DNS label. company: for which it sends, the caller''s own when left out; an administrator''s is for all then. Again changes nothing. For who manages the company, and administrators. Errors: 22023, 23505 the name is another company''s, 42501, 25006 on a standby.';
+
+CREATE FUNCTION aurora.remove_webhook(provider text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target aurora.webhook_provider;
+BEGIN
+    PERFORM aurora.require_lead();
+    SELECT p.* INTO target FROM aurora.webhook_provider p WHERE p.provider = remove_webhook.provider FOR UPDATE;
+    IF NOT FOUND OR NOT aurora.may_administer_webhook(target.company_id) THEN
+        RAISE undefined_object USING
+            MESSAGE = format('there is no provider "%s" of webhooks', provider), HINT = 'aurora.webhook_provider has those there are.';
+    END IF;
+    DELETE FROM aurora.webhook_provider p WHERE p.provider = target.provider;
+END
+$$;
+COMMENT ON FUNCTION aurora.remove_webhook(text) IS
+    'Takes no more from a provider, and forgets what it has sent. Errors: 42704 no provider that the caller may change, 25006 on a standby.';
+
+-- ---- taking ----
+
+CREATE FUNCTION aurora.store_webhook(provider text, headers jsonb, body bytea, remote inet) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    bound bigint;
+    sender aurora.webhook_provider;
+    stored bigint;
+BEGIN
+    PERFORM aurora.require_lead();
+    PERFORM aurora.require_gateway();
+    bound := current_setting('aurora.webhook_backlog')::bigint;
+    IF headers IS NULL OR jsonb_typeof(headers) <> 'object' OR body IS NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'a webhook has a body and headers, which are an object', HINT = 'A body of nothing is an empty one.';
+    ELSIF length(body) > 1048576 OR pg_column_size(headers) > 65536 THEN
+        RAISE program_limit_exceeded USING
+            MESSAGE = 'the webhook is too large', HINT = 'A body has up to 1 MiB, and the headers up to 64 KiB.';
+    END IF;
+    -- The provider's row is locked, so that the bound holds for those that come at once, too.
+    UPDATE aurora.webhook_provider p SET unverified = p.unverified + 1, received = p.received + 1
+        WHERE p.provider = store_webhook.provider AND p.unverified < bound RETURNING p.* INTO sender;
+    IF NOT FOUND THEN
+        IF EXISTS (SELECT FROM aurora.webhook_provider p WHERE p.provider = store_webhook.provider) THEN
+            RAISE configuration_limit_exceeded USING
+                MESSAGE = format('%s webhooks of provider "%s" are not verified yet', bound, provider),
+                HINT = 'Verify them, or raise aurora.webhook_backlog.';
+        END IF;
+        RAISE undefined_object USING
+            MESSAGE = format('there is no provider "%s" of webhooks', left(provider, 63)), HINT = 'aurora.add_webhook() adds one.';
+    END IF;
+    INSERT INTO aurora.webhook (provider, company_id, remote, headers, body)
+        VALUES (sender.provider, sender.company_id, remote, headers, body) RETURNING webhook_id INTO stored;
+    RETURN stored;
+END
+$$;
+COMMENT ON FUNCTION aurora.store_webhook(text, jsonb, bytea, inet) IS
+    'Keeps what a provider has sent, as it came, and returns its number. headers: an object, by lower-case name. body: up to 1 MiB. remote: from where. For members of aurora_gateway. Errors: 42704 no such provider; 53400 too much of it is not verified yet (aurora.webhook_backlog); 54000 too large; 22023; 42501; 25006 on a standby.';
+
+CREATE FUNCTION aurora.verify_webhook(webhook_id bigint, is_genuine boolean) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target aurora.webhook;
+BEGIN
+    PERFORM aurora.require_lead();
+    -- The provider first, as where one is stored: who locks in one order never waits in a circle.
+    SELECT w.* INTO target FROM aurora.webhook w WHERE w.webhook_id = verify_webhook.webhook_id;
+    IF NOT FOUND OR NOT aurora.may_administer_webhook(target.company_id) THEN
+        RAISE undefined_object USING
+            MESSAGE = format('there is no webhook %s', webhook_id), HINT = 'aurora.webhooks shows those that the caller may see.';
+    ELSIF is_genuine IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'a webhook is genuine or it is not';
+    END IF;
+    PERFORM FROM aurora.webhook_provider p WHERE p.provider = target.provider FOR UPDATE;
+    UPDATE aurora.webhook w SET verified_at = clock_timestamp(), is_genuine = verify_webhook.is_genuine
+        WHERE w.webhook_id = target.webhook_id AND w.verified_at IS NULL;
+    IF FOUND THEN
+        UPDATE aurora.webhook_provider p SET unverified = p.unverified - 1 WHERE p.provider = target.provider AND p.unverified > 0;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.verify_webhook(bigint, boolean) IS
+    'Notes whether a webhook''s signature was good; the first verdict stays. For who manages the company, and administrators. Errors: 42704 no webhook that the caller may see, 22004, 25006 on a standby.';
+
+CREATE VIEW aurora.webhooks WITH (security_invoker = true) AS
+    SELECT w.webhook_id, w.provider, c.name AS company, w.received_at, w.remote, w.headers, w.body, w.verified_at, w.is_genuine
+    FROM aurora.webhook w LEFT JOIN aurora.company c USING (company_id);
+COMMENT ON VIEW aurora.webhooks IS 'What providers have sent, of the companies that the caller manages.';
+COMMENT ON COLUMN aurora.webhooks.webhook_id IS 'Number of the webhook.';
+COMMENT ON COLUMN aurora.webhooks.provider IS 'Who was named as its sender.';
+COMMENT ON COLUMN aurora.webhooks.company IS 'The company that the provider sends for; null for all.';
+COMMENT ON COLUMN aurora.webhooks.received_at IS 'When it came.';
+COMMENT ON COLUMN aurora.webhooks.remote IS 'From where it came.';
+COMMENT ON COLUMN aurora.webhooks.headers IS 'The headers of the request.';
+COMMENT ON COLUMN aurora.webhooks.body IS 'The body of the request.';
+COMMENT ON COLUMN aurora.webhooks.verified_at IS 'When its signature was looked at; null for not yet.';
+COMMENT ON COLUMN aurora.webhooks.is_genuine IS 'Was the signature good.';
+
+CREATE FUNCTION aurora.trim_webhooks() RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    keep interval;
+    name text;
+    trimmed bigint := 0;
+    n bigint;
+BEGIN
+    PERFORM aurora.require_lead();
+    keep := current_setting('aurora.webhook_retention')::int * interval '1 day';
+    FOR name IN SELECT p.provider FROM aurora.webhook_provider p ORDER BY p.provider LOOP
+        PERFORM FROM aurora.webhook_provider p WHERE p.provider = name FOR UPDATE;
+        WITH gone AS (DELETE FROM aurora.webhook w WHERE w.provider = name AND w.received_at < clock_timestamp() - keep RETURNING w.verified_at),
+             counted AS (SELECT count(*) AS n, count(*) FILTER (WHERE g.verified_at IS NULL) AS unverified FROM gone g),
+             less AS (UPDATE aurora.webhook_provider p SET unverified = greatest(p.unverified - c.unverified, 0)
+                      FROM counted c WHERE p.provider = name AND c.unverified > 0)
+            SELECT c.n INTO n FROM counted c;
+        trimmed := trimmed + n;
+    END LOOP;
+    RETURN trimmed;
+END
+$$;
+COMMENT ON FUNCTION aurora.trim_webhooks() IS 'Forgets webhooks older than aurora.webhook_retention, verified or not, and returns how many. A duty of the lead. Errors: 25006 on a standby.';
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['webhook', 'webhook_provider'] LOOP
+        EXECUTE format('ALTER TABLE aurora.%I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format('CREATE POLICY %I ON aurora.%I USING (aurora.may_administer_webhook(company_id))', name || '_managed', name);
+        EXECUTE format('COMMENT ON POLICY %I ON aurora.%I IS %L', name || '_managed', name, 'Who manages a company sees its own; administrators see all.');
+    END LOOP;
+END
+$$;
+
+-- Metrics of this node and of the mesh, for Prometheus.
+
+CREATE FUNCTION aurora.require_monitor() RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF (CASE WHEN aurora.is_assuming() THEN EXISTS (SELECT FROM aurora.api_key k WHERE k.key_id = aurora.assumed_key() AND k.role = 'monitor')
+            ELSE aurora.is_operator() OR aurora.caller_has('aurora_monitor') END) THEN
+        RETURN;
+    END IF;
+    RAISE insufficient_privilege USING
+        MESSAGE = 'permission denied for metrics', HINT = 'Members of aurora_monitor and keys with the role "monitor" may.';
+END
+$$;
+COMMENT ON FUNCTION aurora.require_monitor() IS 'Raises 42501 unless the caller may read metrics.';
+
+CREATE FUNCTION aurora.metrics_of_nodes(OUT name text, OUT labels jsonb, OUT value double precision) RETURNS SETOF record
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'aurora_build_info', jsonb_build_object('node', aurora.own_node(), 'version', e.extversion, 'postgres', current_setting('server_version')), 1::double precision
+        FROM pg_extension e WHERE e.extname = 'aurora'
+    UNION ALL SELECT 'aurora_is_lead', '{}', (NOT pg_is_in_recovery())::int
+    UNION ALL SELECT 'aurora_lead_duty', '{}', aurora.lead_duty()::int
+    UNION ALL SELECT 'aurora_node_state', jsonb_build_object('node', h.node, 'state', s), (coalesce(h.state, 'unknown') = s)::int
+        FROM aurora.seen_from_here() h, unnest(enum_range(NULL::aurora.health_state)) s
+    UNION ALL SELECT 'aurora_node_replication_lag_seconds', jsonb_build_object('node', s.node), s.lag_seconds FROM aurora.node_status s
+    UNION ALL SELECT 'aurora_node_replication_lag_bytes', jsonb_build_object('node', s.node), s.lag_bytes FROM aurora.node_status s
+    UNION ALL SELECT 'aurora_node_heartbeat_age_seconds', jsonb_build_object('node', s.node),
+        greatest(extract(epoch FROM clock_timestamp() - s.heartbeat_at), 0)::double precision FROM aurora.node_status s
+    UNION ALL SELECT 'aurora_node_dropped_reports_total', jsonb_build_object('node', s.node), s.drops FROM aurora.node_status s
+    UNION ALL SELECT 'aurora_component_state', jsonb_build_object('component', h.component, 'state', h.state), 1
+        FROM (SELECT * FROM aurora.health() LIMIT 500) h
+$$;
+COMMENT ON FUNCTION aurora.metrics_of_nodes() IS 'Metrics of nodes and of what health() shows.';
+
+CREATE FUNCTION aurora.metrics_of_work(OUT name text, OUT labels jsonb, OUT value double precision) RETURNS SETOF record
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH shared AS (
+        SELECT q.queue_id, q.name FROM aurora.job_queue q WHERE q.company_id IS NULL ORDER BY q.queue_id LIMIT 100
+    ), depth AS MATERIALIZED (
+        SELECT j.queue_id, j.class, j.state, count(*) AS n, min(j.ready_at) FILTER (WHERE j.state = 'waiting') AS oldest FROM aurora.job j GROUP BY 1, 2, 3
+    )
+    SELECT 'aurora_jobs', jsonb_build_object('queue', s.name, 'class', c, 'state', t),
+           coalesce((SELECT d.n FROM depth d WHERE d.queue_id = s.queue_id AND d.class = c AND d.state = t), 0)::double precision
+        FROM shared s, unnest(enum_range(NULL::aurora.job_class)) c, unnest('{waiting,running,scheduled,blocked,held,dead}'::aurora.job_state[]) t
+    UNION ALL SELECT 'aurora_jobs', jsonb_build_object('queue', '(companies)', 'class', d.class, 'state', d.state), sum(d.n)
+        FROM depth d WHERE d.queue_id NOT IN (SELECT s.queue_id FROM shared s) GROUP BY d.class, d.state
+    UNION ALL SELECT 'aurora_jobs_oldest_waiting_seconds', jsonb_build_object('queue', s.name),
+           coalesce((SELECT greatest(extract(epoch FROM clock_timestamp() - min(d.oldest)), 0) FROM depth d WHERE d.queue_id = s.queue_id), 0)::double precision
+        FROM shared s
+    UNION ALL SELECT 'aurora_gpu_device_up', l.labels, (s.state IN ('ready', 'loading'))::int
+        FROM aurora.gpu_device_states() s, LATERAL (SELECT jsonb_build_object('node', s.node, 'device', s.device::text) AS labels) l
+    UNION ALL SELECT v.name, l.labels, v.value
+        FROM aurora.gpu_device g, LATERAL (SELECT jsonb_build_object('node', g.node, 'device', g.device::text) AS labels) l,
+             LATERAL (VALUES ('aurora_gpu_device_utilisation_ratio', g.utilisation::double precision / 100), ('aurora_gpu_device_memory_used_bytes', g.memory_used),
+                             ('aurora_gpu_device_memory_total_bytes', g.memory_total), ('aurora_gpu_device_slots', g.slots), ('aurora_gpu_device_busy_slots', g.busy),
+                             ('aurora_gpu_device_temperature_celsius', g.temperature), ('aurora_gpu_device_power_watts', g.power)) v (name, value)
+        WHERE v.value IS NOT NULL
+$$;
+COMMENT ON FUNCTION aurora.metrics_of_work() IS 'Metrics of jobs and devices. Shared queues have names; those of companies are counted together.';
+
+CREATE FUNCTION aurora.metrics_of_events(OUT name text, OUT labels jsonb, OUT value double precision) RETURNS SETOF record
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT v.name, '{}'::jsonb, v.value FROM (SELECT count(*) AS topics, coalesce(sum(t.last_seq), 0) AS published FROM aurora.topic t) s,
+        LATERAL (VALUES ('aurora_topics', s.topics::double precision), ('aurora_events_published_total', s.published)) v (name, value)
+    UNION ALL SELECT 'aurora_topic_events_published_total', jsonb_build_object('topic', t.name), t.last_seq
+        FROM (SELECT t.name, t.last_seq FROM aurora.topic t WHERE t.company_id IS NULL ORDER BY t.topic_id LIMIT 50) t
+    UNION ALL SELECT v.name, '{}'::jsonb, v.value FROM aurora.courier_status() c,
+        LATERAL (VALUES ('aurora_redis_connected', (c.redis = 'connected')::int::double precision), ('aurora_redis_failures_total', c.redis_failures),
+                        ('aurora_redis_published_total', c.redis_published), ('aurora_redis_received_total', c.redis_received),
+                        ('aurora_redis_dropped_total', c.redis_dropped)) v (name, value)
+        WHERE aurora.library_preloaded() AND c.redis <> 'off'
+    UNION ALL SELECT v.name, jsonb_build_object('node', c.node), v.value FROM aurora.secret_cache c,
+        LATERAL (VALUES ('aurora_secret_cache_hits_total', c.hits::double precision), ('aurora_secret_cache_misses_total', c.misses),
+                        ('aurora_secret_cache_evictions_total', c.evictions)) v (name, value)
+$$;
+COMMENT ON FUNCTION aurora.metrics_of_events() IS 'Metrics of events, of Redis where there is one, and of the caches of secrets. Topics of the mesh have names, up to 50; those of companies are counted together.';
+
+CREATE FUNCTION aurora.metrics_of_gateway(OUT name text, OUT labels jsonb, OUT value double precision) RETURNS SETOF record
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'aurora_api_keys', jsonb_build_object('role', r, 'state', s),
+           (SELECT count(*) FROM aurora.api_key k WHERE k.role = r
+            AND s = CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN k.expires_at <= clock_timestamp() THEN 'expired' ELSE 'valid' END)::double precision
+        FROM unnest(enum_range(NULL::aurora.key_role)) r, unnest('{valid,expired,revoked}'::text[]) s
+    UNION ALL SELECT 'aurora_session_revocations', '{}', count(*) FROM aurora.session_revocation
+    UNION ALL SELECT 'aurora_session_signing_keys', '{}', count(*) FROM aurora.session_key
+    UNION ALL SELECT 'aurora_principals', '{}', count(*) FROM aurora.principal
+    UNION ALL SELECT v.name, jsonb_build_object('provider', p.provider), v.value
+        FROM (SELECT * FROM aurora.webhook_provider ORDER BY provider LIMIT 100) p,
+             LATERAL (VALUES ('aurora_webhooks_unverified', p.unverified::double precision), ('aurora_webhooks_received_total', p.received)) v (name, value)
+$$;
+COMMENT ON FUNCTION aurora.metrics_of_gateway() IS 'Metrics of keys, sessions and webhooks.';
+
+CREATE FUNCTION aurora.metric_definitions(OUT name text, OUT type text, OUT unit text, OUT help text) RETURNS SETOF record
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    VALUES ('aurora_build_info', 'gauge', '', 'Versions of this node; always 1.'),
+           ('aurora_is_lead', 'gauge', '', 'Is this node no standby.'),
+           ('aurora_lead_duty', 'gauge', '', 'May the lead''s duties run here.'),
+           ('aurora_node_state', 'gauge', '', 'How each node is, as this one sees it: 1 for its state.'),
+           ('aurora_node_replication_lag_seconds', 'gauge', 'seconds', 'Age of the oldest write that the node had not replayed.'),
+           ('aurora_node_replication_lag_bytes', 'gauge', 'bytes', 'Write-ahead log that the node had not replayed.'),
+           ('aurora_node_heartbeat_age_seconds', 'gauge', 'seconds', 'Age of the last heartbeat of the node.'),
+           ('aurora_node_dropped_reports_total', 'counter', '', 'Reports that the node had no room for.'),
+           ('aurora_component_state', 'gauge', '', 'How each component is, as health() says: 1 for its state.'),
+           ('aurora_jobs', 'gauge', '', 'Live jobs by queue, class and state; dead ones are dead letters.'),
+           ('aurora_jobs_oldest_waiting_seconds', 'gauge', 'seconds', 'For how long the job that has waited longest could have run.'),
+           ('aurora_gpu_device_up', 'gauge', '', 'Does the device take work.'),
+           ('aurora_gpu_device_utilisation_ratio', 'gauge', 'ratio', 'Share of the time that the device was busy.'),
+           ('aurora_gpu_device_memory_used_bytes', 'gauge', 'bytes', 'Memory of the device in use.'),
+           ('aurora_gpu_device_memory_total_bytes', 'gauge', 'bytes', 'Memory of the device.'),
+           ('aurora_gpu_device_slots', 'gauge', '', 'Jobs that the device runs at once.'),
+           ('aurora_gpu_device_busy_slots', 'gauge', '', 'Jobs that run on the device.'),
+           ('aurora_gpu_device_temperature_celsius', 'gauge', 'celsius', 'Temperature of the device.'),
+           ('aurora_gpu_device_power_watts', 'gauge', 'watts', 'Power that the device draws.'),
+           ('aurora_topics', 'gauge', '', 'Topics.'),
+           ('aurora_events_published_total', 'counter', '', 'Events published, in all topics there are.'),
+           ('aurora_topic_events_published_total', 'counter', '', 'Events published in each topic of the mesh.'),
+           ('aurora_redis_connected', 'gauge', '', 'Is this node connected to Redis.'),
+           ('aurora_redis_failures_total', 'counter', '', 'Connections to Redis that failed or were lost.'),
+           ('aurora_redis_published_total', 'counter', '', 'Messages given to Redis.'),
+           ('aurora_redis_received_total', 'counter', '', 'Messages heard from Redis.'),
+           ('aurora_redis_dropped_total', 'counter', '', 'Messages dropped while Redis was away.'),
+           ('aurora_secret_cache_hits_total', 'counter', '', 'Reads of secrets that a cache answered.'),
+           ('aurora_secret_cache_misses_total', 'counter', '', 'Reads of secrets that no cache answered.'),
+           ('aurora_secret_cache_evictions_total', 'counter', '', 'Secrets that had to make room for others.'),
+           ('aurora_api_keys', 'gauge', '', 'API keys by role and state.'),
+           ('aurora_session_revocations', 'gauge', '', 'Sessions that were logged out of before they expired.'),
+           ('aurora_session_signing_keys', 'gauge', '', 'Keys that sign or check sessions.'),
+           ('aurora_principals', 'gauge', '', 'Principals of all companies.'),
+           ('aurora_webhooks_unverified', 'gauge', '', 'Webhooks of the provider that are not verified yet.'),
+           ('aurora_webhooks_received_total', 'counter', '', 'Webhooks that the provider has sent.')
+$$;
+COMMENT ON FUNCTION aurora.metric_definitions() IS 'The metrics that metrics() can have.';
+
+CREATE FUNCTION aurora.metrics() RETURNS TABLE (name text, type text, unit text, help text, labels jsonb, value double precision)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 300 SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+BEGIN
+    PERFORM aurora.require_monitor();
+    RETURN QUERY
+        SELECT d.name, d.type, d.unit, d.help, m.labels, m.value FROM aurora.metric_definitions() WITH ORDINALITY d (name, type, unit, help, place) JOIN (
+            SELECT * FROM aurora.metrics_of_nodes() UNION ALL SELECT * FROM aurora.metrics_of_work()
+            UNION ALL SELECT * FROM aurora.metrics_of_events() UNION ALL SELECT * FROM aurora.metrics_of_gateway()) m ON m.name = d.name
+        ORDER BY d.place, m.labels;
+END
+$$;
+COMMENT ON FUNCTION aurora.metrics() IS
+    'Metrics of this node and of the mesh as it sees it, the samples of each family together: name is the sample''s; that of a counter ends with _total, and its family is the name without that. labels: an object of texts. Few values of labels: companies, owners and their topics have none. For members of aurora_monitor and keys with the role monitor. Errors: 42501.';
+
+-- Who may what with the gateway: the functions check it themselves.
+
+REVOKE ALL ON ALL ROUTINES IN SCHEMA aurora FROM PUBLIC;
+GRANT SELECT ON aurora.api_keys TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.may_administer_key
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.add_api_key, aurora.revoke_api_key
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.assume_key TO aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.key_role_labels, aurora.write_position
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
+GRANT EXECUTE ON PROCEDURE aurora.wait_for_lsn
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.assume_session, aurora.log_in, aurora.log_in_by_key, aurora.log_out TO aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.set_password, aurora.revoke_sessions
+    TO aurora_admin, aurora_operator, aurora_user, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.rotate_session_keys, aurora.trim_sessions TO aurora_admin;
+GRANT EXECUTE ON PROCEDURE aurora.wait_published TO aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.topic_heads, aurora.topic_events, aurora.job_outputs TO aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.open_stream
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
+GRANT SELECT ON aurora.webhook, aurora.webhook_provider, aurora.webhooks TO aurora_admin, aurora_user, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.may_administer_webhook, aurora.add_webhook, aurora.remove_webhook, aurora.verify_webhook
+    TO aurora_admin, aurora_user, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.store_webhook TO aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.trim_webhooks TO aurora_admin;
+GRANT EXECUTE ON FUNCTION aurora.metrics, aurora.metric_definitions TO aurora_admin, aurora_operator, aurora_monitor, aurora_gateway;
