@@ -14,7 +14,7 @@ plan skip_all => 'scripts/demo wants Debian' unless -x '/usr/bin/dpkg-query';
 # Not the checkout itself, where somebody may have a demo running.
 my $checkout = PostgreSQL::Test::Utils::tempdir_short() . '/check out';
 mkdir $checkout or die "cannot make $checkout: $!";
-system('cp', '-R', glob('Makefile aurora.control aurora--*.sql src workers scripts samples'), $checkout) == 0
+system('cp', '-R', glob('Makefile aurora.control aurora--*.sql src workers scripts samples docker'), $checkout) == 0
   or die 'cannot copy the checkout';
 my $demo = "$checkout/scripts/demo";
 
