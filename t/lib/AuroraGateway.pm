@@ -7,9 +7,11 @@ package AuroraGateway;
 use strict;
 use warnings;
 
+use AuroraCluster;
 use AuroraHttp;
 use AuroraNodes;
 use AuroraProgram;
+use AuroraSecrets;
 use Exporter 'import';
 use IPC::Run ();
 use PostgreSQL::Test::Cluster;
@@ -18,7 +20,8 @@ use Test::More;
 
 our @EXPORT = qw(
   gateway_is_missing nginx_is_missing new_gateway_login gateway_config start_gateway restart_gateway write_gateway_config
-  end_gateway kill_gateway socket_of start_nginx render_nginx end_nginx port_of add_key make_tls_files
+  end_gateway kill_gateway gateway_log socket_of new_gateway_world new_gateway_lead add_key one_of_two has_problem
+  start_nginx render_nginx end_nginx port_of make_tls_files
 );
 
 my $checkout = "$FindBin::RealBin/..";
@@ -136,6 +139,77 @@ sub socket_of
     my ($gateway, $group) = @_;
 
     return "$gateway->{sockets}/" . ($group // 'web') . '.sock';
+}
+
+sub gateway_log
+{
+    my ($gateway) = @_;
+
+    return slurp_file($gateway->{log});
+}
+
+# Is the answer a problem+json with such a status, and with the number of its request?
+sub has_problem
+{
+    my ($answer, $status, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my $json = ref $answer->{json} eq 'HASH' ? $answer->{json} : {};
+    my $is_problem = $answer->{status} == $status
+      && ($answer->{headers}{'content-type'} // '') =~ m{^application/problem\+json}
+      && ($json->{status} // 0) == $status
+      && length($json->{request_id} // '');
+
+    return ok($is_problem, $name)
+      || diag("expected a problem with status $status, it is $answer->{status}: " . substr($answer->{body}, 0, 500));
+}
+
+# ---- who is there ----
+
+# Settings for a connection to whichever of two nodes takes writes.
+sub one_of_two
+{
+    my (@nodes) = @_;
+
+    return '"host=' . join(',', map { $_->host } @nodes) . ' port=' . join(',', map { $_->port } @nodes) . ' dbname=postgres user=gateway_login"';
+}
+
+# A lead with two companies and keys of their people: ann manages Acme, bob is one of it, scout its
+# agent, eve manages Other; watch is a monitor.
+sub new_gateway_lead
+{
+    my ($name, $secrets_key, %conf) = @_;
+    my $lead = new_secret_lead($name, [$secrets_key], max_connections => 100, %conf);
+    my %key;
+
+    new_gateway_login($lead);
+    $lead->safe_psql('postgres', <<'SQL');
+SELECT aurora.add_company('Acme');
+SELECT aurora.add_company('Other');
+SELECT aurora.add_principal('ann', 'Acme', trust => 'manager');
+SELECT aurora.add_principal('bob', 'Acme', trust => 'member');
+SELECT aurora.add_principal('scout', 'Acme', trust => 'agent');
+SELECT aurora.add_principal('eve', 'Other', trust => 'manager');
+SELECT aurora.add_item('Task ' || n || ' of ' || owner, company => company, owner => owner, due_at => now() + n * interval '1 day')
+    FROM generate_series(1, 15) n, (VALUES ('Acme', 'ann'), ('Acme', 'bob'), ('Other', 'eve')) p (company, owner);
+SQL
+    $key{$_} = add_key($lead, "'$_', owner => '$_', company => 'Acme'") for qw(ann bob);
+    $key{eve} = add_key($lead, "'eve', owner => 'eve', company => 'Other'");
+    $key{scout} = add_key($lead, "'scout', 'agent', owner => 'scout', company => 'Acme'");
+    $key{watch} = add_key($lead, "'watch', 'monitor'");
+    $key{$name} = add_key($lead, "'$name', 'node', node => '$name'");
+    return { lead => $lead, key => \%key, secrets_key => $secrets_key };
+}
+
+# The same with a standby, which has a key, too.
+sub new_gateway_world
+{
+    my ($lead_name, $standby_name, %conf) = @_;
+    my $world = new_gateway_lead($lead_name, fernet_key(), %conf);
+
+    $world->{standby} = new_secret_standby($world->{lead}, $standby_name, [ $world->{secrets_key} ], %conf);
+    $world->{key}{$standby_name} = add_key($world->{lead}, "'$standby_name', 'node', node => '$standby_name'");
+    catch_up($world->{lead}, $world->{standby});
+    return $world;
 }
 
 # A new key: add_api_key() with arguments in SQL.
