@@ -242,6 +242,18 @@ CREATE FUNCTION aurora.caller() RETURNS name
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_caller';
 COMMENT ON FUNCTION aurora.caller() IS 'The role that called, also inside SECURITY DEFINER functions.';
 
+CREATE FUNCTION aurora.is_assuming() RETURNS boolean
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_is_assuming';
+COMMENT ON FUNCTION aurora.is_assuming() IS 'Has this transaction assumed a principal, a node or a monitor.';
+
+CREATE FUNCTION aurora.assumed_node() RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_assumed_node_sql';
+COMMENT ON FUNCTION aurora.assumed_node() IS 'The node that this transaction has assumed by its key; null for none.';
+
+CREATE FUNCTION aurora.assumed_key() RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_assumed_key';
+COMMENT ON FUNCTION aurora.assumed_key() IS 'The API key by which this transaction has assumed what it has, itself or for a session; null for none.';
+
 CREATE FUNCTION aurora.trust_labels() RETURNS text[]
     LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_trust_labels';
 COMMENT ON FUNCTION aurora.trust_labels() IS 'The trust levels as the library knows them.';
@@ -562,7 +574,8 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA aurora FROM PUBLIC;
 GRANT SELECT ON aurora.company, aurora.principal, aurora.currency_rate
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.whoami, aurora.current_owner, aurora.current_company_id, aurora.may_see,
-    aurora.may_manage, aurora.is_member, aurora.administers_all, aurora.caller, aurora.company_ids, aurora.company_for, aurora.owner_for, aurora.require_manage
+    aurora.may_manage, aurora.is_member, aurora.administers_all, aurora.caller, aurora.company_ids, aurora.company_for, aurora.owner_for, aurora.require_manage,
+    aurora.is_assuming, aurora.assumed_node, aurora.assumed_key
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.assume TO aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.set_company, aurora.add_principal, aurora.set_rate
@@ -1310,7 +1323,7 @@ SELECT pg_catalog.pg_extension_config_dump('aurora.lead_heartbeat', '');
 CREATE FUNCTION aurora.require_operator() RETURNS void
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF NOT (aurora.administers_all() OR pg_has_role(aurora.caller(), 'aurora_operator', 'USAGE')) THEN
+    IF NOT (aurora.administers_all() OR pg_has_role(aurora.caller(), 'aurora_operator', 'USAGE') AND NOT aurora.is_assuming()) THEN
         RAISE insufficient_privilege USING
             MESSAGE = 'permission denied to operate the mesh',
             HINT = 'Members of aurora_operator and aurora_admin may.';
@@ -1593,6 +1606,14 @@ DECLARE
     super boolean := (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = who);
 BEGIN
     SELECT n.* INTO result FROM aurora.node n WHERE n.name = reporting_node.node;
+    IF aurora.is_assuming() THEN
+        IF node = aurora.assumed_node() THEN
+            RETURN result;
+        END IF;
+        RAISE insufficient_privilege USING
+            MESSAGE = format('permission denied to report about node "%s"', node),
+            HINT = coalesce('The key is that of node "' || aurora.assumed_node() || '".', 'It takes the key of that node.');
+    END IF;
     IF FOUND AND (super OR result.login_role = who) THEN
         RETURN result;
     ELSIF FOUND AND result.login_role IS NULL AND who = left('aurora_node_' || node, 63)
@@ -2637,6 +2658,7 @@ CREATE FUNCTION aurora.report_connectivity(api text, status text, latency_ms dou
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     body jsonb;
+    of_node text := coalesce(aurora.assumed_node(), aurora.own_node());
 BEGIN
     PERFORM aurora.require_label(api);
     IF status IS NULL OR status <> ALL (enum_range(NULL::aurora.api_state)::text[]) THEN
@@ -2648,21 +2670,24 @@ BEGIN
             MESSAGE = 'a latency lies between 0 and a day', HINT = 'It is in milliseconds.';
     END IF;
     body := jsonb_build_object('api', api, 'status', status, 'latency_ms', latency_ms,
-                               'detail', left(detail, 200), 'reported_by', aurora.caller());
+                               'detail', left(detail, 200), 'reported_by', CASE WHEN aurora.is_assuming() THEN coalesce(aurora.current_owner(), of_node) ELSE aurora.caller() END);
     IF pg_is_in_recovery() THEN
+        IF of_node <> aurora.own_node() THEN
+            PERFORM aurora.require_lead();
+        END IF;
         IF NOT aurora.hand_to_agent('connectivity', api, body) THEN
             RAISE WARNING 'the report had no room, since the lead is away; it was counted as dropped';
         END IF;
     ELSE
-        IF NOT EXISTS (SELECT FROM aurora.node n WHERE n.name = aurora.own_node()) THEN
-            INSERT INTO aurora.node (name) VALUES (aurora.own_node()) ON CONFLICT DO NOTHING;
+        IF NOT EXISTS (SELECT FROM aurora.node n WHERE n.name = of_node) THEN
+            INSERT INTO aurora.node (name) VALUES (of_node) ON CONFLICT DO NOTHING;
         END IF;
-        PERFORM aurora.receive_connectivity(aurora.own_node(), body);
+        PERFORM aurora.receive_connectivity(of_node, body);
     END IF;
 END
 $$;
 COMMENT ON FUNCTION aurora.report_connectivity(text, text, double precision, text) IS
-    'Tells the mesh how an API answers on this node: status healthy, degraded or down; latency in milliseconds. On a standby the node''s agent takes it to the lead, the last report for each API. Errors: 22023; 54000 there are 500 APIs already; 55000 on a standby without the preloaded library.';
+    'Tells the mesh how an API answers on this node: status healthy, degraded or down; latency in milliseconds. On a standby the node''s agent takes it to the lead, the last report for each API. With the key of a node it is about that node, and on a standby of another name it goes to the lead (25006). Errors: 22023; 54000 there are 500 APIs already; 55000 on a standby without the preloaded library.';
 
 CREATE VIEW aurora.connectivity WITH (security_invoker = true) AS
     SELECT r.node, r.api, r.status, r.latency_ms, r.detail, r.reported_by, r.reported_at, r.since, a.verdict, a.verdict_since
@@ -5671,6 +5696,7 @@ CREATE FUNCTION aurora.duty_definitions(OUT duty text, OUT runs_by text, OUT sch
            ('rotate_job_archive', 'worker', 'every hour', 'rotate_job_archive', 'forgets jobs that ended long ago'),
            ('rotate_generation_output', 'worker', 'every hour', 'rotate_generation_output', 'forgets the pieces of streamed text'),
            ('trim_events', 'worker', 'every minute', 'trim_events', 'removes events that are no longer kept'),
+           ('trim_sessions', 'worker', 'every minute', 'trim_sessions', 'renews the key that signs sessions, and forgets what has ended'),
            ('archive_q4', 'pg_cron', '7 * * * *', 'archive_q4', 'archives what has been in Q4 for 48 hours'),
            ('sweep_cells', 'pg_cron', '23 3 * * *', 'sweep_cells', 'removes emptied cells'),
            ('set_groups_apart', 'pg_cron', '29 3 * * *', 'set_groups_apart', 'gives crowded groups cells of their own'),
@@ -6139,7 +6165,7 @@ COMMENT ON FUNCTION aurora.make_default_queue() IS 'Makes the shared queue "defa
 CREATE FUNCTION aurora.is_operator() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
     SELECT aurora.administers_all()
-        OR coalesce(pg_has_role(aurora.caller(), 'aurora_operator', 'USAGE'), false) AND NOT coalesce((SELECT bool_or(w.assumed) FROM aurora.whoami() w), false)
+        OR coalesce(pg_has_role(aurora.caller(), 'aurora_operator', 'USAGE'), false) AND NOT aurora.is_assuming()
 $$;
 COMMENT ON FUNCTION aurora.is_operator() IS 'Is the caller an operator or an administrator, with nobody assumed.';
 
@@ -7080,7 +7106,7 @@ GRANT SELECT ON aurora.company TO aurora_node, aurora_monitor;
 GRANT SELECT ON aurora.job_minute TO aurora_admin, aurora_operator, aurora_monitor;
 GRANT EXECUTE ON FUNCTION aurora.find_queue, aurora.is_operator, aurora.queue_depths, aurora.lane_rate
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
-GRANT EXECUTE ON FUNCTION aurora.administers_all, aurora.is_member, aurora.caller, aurora.whoami TO aurora_node, aurora_monitor;
+GRANT EXECUTE ON FUNCTION aurora.administers_all, aurora.is_member, aurora.caller, aurora.whoami, aurora.is_assuming TO aurora_node, aurora_monitor;
 GRANT EXECUTE ON FUNCTION aurora.submit_job, aurora.submit_jobs, aurora.cancel_job, aurora.replay_job, aurora.replay_jobs, aurora.job_position
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.take_jobs, aurora.finish_job, aurora.fail_job, aurora.renew_lease
@@ -8073,3 +8099,560 @@ GRANT EXECUTE ON FUNCTION aurora.report_devices, aurora.take_generations, aurora
     TO aurora_admin, aurora_operator, aurora_node;
 GRANT EXECUTE ON FUNCTION aurora.expire_generations, aurora.rotate_generation_output TO aurora_admin, aurora_operator;
 GRANT EXECUTE ON FUNCTION aurora.explain_claim TO aurora_admin, aurora_operator, aurora_node;
+
+-- The gateway: API keys, by which a program that serves many assumes what each stands for, and
+-- positions in the write-ahead log, by which a reader finds its own writes.
+
+CREATE TYPE aurora.key_role AS ENUM ('user', 'agent', 'node', 'monitor');
+COMMENT ON TYPE aurora.key_role IS
+    'What an API key is for. user: a person; agent: a principal with trust agent; node: a registered node; monitor: who reads health, the registry and metrics.';
+
+CREATE SEQUENCE aurora.api_key_key_id_seq MAXVALUE 2147483647;
+COMMENT ON SEQUENCE aurora.api_key_key_id_seq IS 'Numbers the API keys.';
+
+CREATE TABLE aurora.api_key (
+    key_id bigint PRIMARY KEY DEFAULT nextval('aurora.api_key_key_id_seq'),
+    key_hash bytea NOT NULL,
+    role aurora.key_role NOT NULL,
+    company_id int,
+    owner text COLLATE "C",
+    node text COLLATE "C" REFERENCES aurora.node (name) ON UPDATE CASCADE ON DELETE CASCADE,
+    routes text[] COLLATE "C",
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    name text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_by text NOT NULL,
+    revoked_by text,
+    CONSTRAINT api_key_key_hash_key UNIQUE (key_hash),
+    CONSTRAINT api_key_principal_fkey FOREIGN KEY (company_id, owner) REFERENCES aurora.principal ON UPDATE CASCADE ON DELETE CASCADE,
+    CONSTRAINT api_key_key_id_check CHECK (key_id BETWEEN 1 AND 2147483647),
+    CONSTRAINT api_key_key_hash_check CHECK (length(key_hash) = 32),
+    CONSTRAINT api_key_name_check CHECK (length(name) BETWEEN 1 AND 200),
+    CONSTRAINT api_key_routes_check CHECK (cardinality(routes) BETWEEN 1 AND 50),
+    CONSTRAINT api_key_role_check CHECK (CASE WHEN role IN ('user', 'agent') THEN company_id IS NOT NULL AND owner IS NOT NULL AND node IS NULL
+                                              ELSE company_id IS NULL AND owner IS NULL AND (node IS NOT NULL) = (role = 'node') END)
+);
+ALTER SEQUENCE aurora.api_key_key_id_seq OWNED BY aurora.api_key.key_id;
+CREATE INDEX api_key_principal ON aurora.api_key (company_id, owner);
+COMMENT ON INDEX aurora.api_key_principal IS 'The keys of a principal.';
+CREATE INDEX api_key_node ON aurora.api_key (node);
+COMMENT ON INDEX aurora.api_key_node IS 'The keys of a node.';
+COMMENT ON TABLE aurora.api_key IS 'API keys, as hashes. Make them with add_api_key(); aurora.api_keys shows them.';
+COMMENT ON COLUMN aurora.api_key.key_id IS 'Number of the key.';
+COMMENT ON COLUMN aurora.api_key.key_hash IS 'SHA-256 of the key''s text.';
+COMMENT ON COLUMN aurora.api_key.role IS 'What the key is for.';
+COMMENT ON COLUMN aurora.api_key.company_id IS 'Company of the principal; null for nodes and monitors.';
+COMMENT ON COLUMN aurora.api_key.owner IS 'The principal that it stands for; null for nodes and monitors.';
+COMMENT ON COLUMN aurora.api_key.node IS 'The node that it stands for; null for others.';
+COMMENT ON COLUMN aurora.api_key.routes IS 'Patterns of what it may ask for, like "GET /api/priorities/*"; null for all that its role may.';
+COMMENT ON COLUMN aurora.api_key.expires_at IS 'Until when it holds; null for ever.';
+COMMENT ON COLUMN aurora.api_key.revoked_at IS 'When it was revoked.';
+COMMENT ON COLUMN aurora.api_key.name IS 'What it is called, for people.';
+COMMENT ON COLUMN aurora.api_key.created_at IS 'When it was added.';
+COMMENT ON COLUMN aurora.api_key.created_by IS 'Who added it: the principal, or the role.';
+COMMENT ON COLUMN aurora.api_key.revoked_by IS 'Who revoked it.';
+
+SELECT pg_catalog.pg_extension_config_dump('aurora.api_key_key_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('aurora.api_key', '');
+
+-- ---- who may what with keys ----
+
+CREATE FUNCTION aurora.key_actor() RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN aurora.is_assuming() THEN coalesce(aurora.current_owner(), 'node ' || aurora.assumed_node(), 'a monitor')
+                ELSE aurora.caller() END
+$$;
+COMMENT ON FUNCTION aurora.key_actor() IS 'Under which name the caller adds and revokes keys: what it has assumed, or its role.';
+
+CREATE FUNCTION aurora.may_administer_key(of_company int, of_owner text) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN of_company IS NULL THEN aurora.is_operator()
+                ELSE aurora.may_manage(of_company)
+                     OR EXISTS (SELECT FROM aurora.whoami() w WHERE w.company_id = of_company AND w.owner = of_owner) END
+$$;
+COMMENT ON FUNCTION aurora.may_administer_key(int, text) IS
+    'May the caller see, add and revoke keys and sessions of a principal: its own, those of a company for who manages it, all for administrators; keys of no company, for administrators and operators.';
+
+CREATE FUNCTION aurora.require_administer_key(of_company int, of_owner text) RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT aurora.may_administer_key(of_company, of_owner) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = CASE WHEN of_company IS NULL THEN 'permission denied for keys of nodes and monitors'
+                           ELSE format('permission denied for keys of "%s"', of_owner) END,
+            HINT = CASE WHEN of_company IS NULL THEN 'Members of aurora_admin and aurora_operator may.'
+                        ELSE 'Principals may for themselves, and those with trust "admin" for their company.' END;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.require_administer_key(int, text) IS 'Raises 42501 unless the caller may add and revoke such keys.';
+
+CREATE FUNCTION aurora.principal_for_key(owner text, company text, OUT company_id int, OUT owner_name text, OUT trust aurora.trust) RETURNS record
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    company_id := aurora.company_for(company);
+    owner_name := coalesce(owner, (SELECT w.owner FROM aurora.whoami() w WHERE w.company_id = principal_for_key.company_id));
+    IF owner_name IS NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'whose key it is is not clear: the caller is no principal of this company',
+            HINT = 'Name the owner: owner => ''...''.';
+    END IF;
+    PERFORM aurora.require_administer_key(company_id, owner_name);
+    SELECT p.trust INTO trust FROM aurora.principal p WHERE p.company_id = principal_for_key.company_id AND p.owner = owner_name;
+    IF NOT FOUND THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('there is no principal "%s" in this company', owner_name),
+            HINT = 'Add it with aurora.add_principal().';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.principal_for_key(text, text) IS
+    'The principal that a call about keys and sessions means, null for the caller''s own. Errors: 42501, 22023 unknown or not clear.';
+
+CREATE FUNCTION aurora.require_key_terms(role text, routes text[], lasts interval) RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    labels text[] := enum_range(NULL::aurora.key_role)::text[];
+    bad text;
+BEGIN
+    IF role IS NULL OR role <> ALL (labels) THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('there is no role of keys "%s"', role),
+            HINT = 'Roles: ' || array_to_string(labels, ', ') || '.';
+    ELSIF lasts <= interval '0' OR lasts > interval '100 years' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'a key lasts longer than nothing and up to 100 years',
+            HINT = 'For example interval ''90 days''; leave it out for ever.';
+    ELSIF cardinality(routes) = 0 OR cardinality(routes) > 50 OR array_ndims(routes) > 1 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'a key has 1 to 50 patterns of routes', HINT = 'Leave routes out for all that the role may.';
+    END IF;
+    SELECT coalesce(r, 'null') INTO bad FROM unnest(routes) r WHERE r IS NULL OR r !~ '^(\*|[A-Z]{3,10}) /[!-~]{0,190}$' LIMIT 1;
+    IF FOUND THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('"%s" is no pattern of routes', bad),
+            HINT = 'It is a method and a path, with * for any text: "GET /api/priorities/*", "* /api/secrets/*".';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.require_key_terms(text, text[], interval) IS 'Raises 22023 for a role, routes or a life that no key can have.';
+
+CREATE FUNCTION aurora.require_key_within_own(expires timestamptz) RETURNS timestamptz
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    own aurora.api_key;
+BEGIN
+    SELECT k.* INTO own FROM aurora.api_key k WHERE k.key_id = aurora.assumed_key();
+    IF FOUND AND own.routes IS NOT NULL THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'a key that is for some routes only adds no keys',
+            HINT = 'Add it by a session, by a key for all routes, or in the database.';
+    END IF;
+    RETURN least(expires, own.expires_at);
+END
+$$;
+COMMENT ON FUNCTION aurora.require_key_within_own(timestamptz) IS
+    'When a key that the caller adds expires: not after the key by which it calls. Errors: 42501 that key is for some routes only.';
+
+-- ---- keys ----
+
+CREATE FUNCTION aurora.new_api_key() RETURNS text
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'aurora_new_api_key';
+COMMENT ON FUNCTION aurora.new_api_key() IS 'A new text of a key: aur_ and 43 characters of base64url, which are 256 random bits.';
+
+CREATE FUNCTION aurora.add_api_key(name text, role text DEFAULT 'user', owner text DEFAULT NULL, company text DEFAULT NULL,
+                                   node text DEFAULT NULL, routes text[] DEFAULT NULL, lasts interval DEFAULT NULL) RETURNS text
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    key text := aurora.new_api_key();
+    of record;
+    expires timestamptz := clock_timestamp() + lasts;
+BEGIN
+    PERFORM aurora.require_lead();
+    PERFORM aurora.require_key_terms(role, routes, lasts);
+    expires := aurora.require_key_within_own(expires);
+    IF (role = 'node') <> (node IS NOT NULL) OR role IN ('node', 'monitor') AND (owner IS NOT NULL OR company IS NOT NULL) THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('a key with the role "%s" stands for something else', role),
+            HINT = 'Name a node for "node", an owner and a company for "user" and "agent", and nothing for "monitor".';
+    ELSIF role IN ('node', 'monitor') THEN
+        PERFORM aurora.require_administer_key(NULL, NULL);
+        IF role = 'node' THEN
+            PERFORM aurora.require_node(node);
+        END IF;
+        SELECT NULL::int AS company_id, NULL::text AS owner_name INTO of;
+    ELSE
+        SELECT p.* INTO of FROM aurora.principal_for_key(owner, company) p;
+        IF (of.trust = 'agent') <> (role = 'agent') THEN
+            RAISE invalid_parameter_value USING
+                MESSAGE = format('"%s" has the trust "%s", and the key the role "%s"', of.owner_name, of.trust, role),
+                HINT = 'Keys with the role "agent" are for principals with trust "agent", and "user" for the others.';
+        END IF;
+    END IF;
+    INSERT INTO aurora.api_key (key_hash, role, company_id, owner, node, routes, expires_at, name, created_by)
+        VALUES (sha256(convert_to(key, 'UTF8')), role::aurora.key_role, of.company_id, of.owner_name, node, routes, expires,
+                coalesce(name, ''), aurora.key_actor());
+    RETURN key;
+END
+$$;
+COMMENT ON FUNCTION aurora.add_api_key(text, text, text, text, text, text[], interval) IS
+    'Adds an API key and returns its text, which is shown this once. role: user, agent, node or monitor. owner, company: the principal that it stands for, the caller when left out; node: of a node''s. routes: patterns of what it may ask for, like "GET /api/priorities/*"; null for all that its role may. lasts: until it expires; null for ever. Administrators may for all, who manages a company for its principals, others for themselves; keys of nodes and monitors are for administrators and operators. Errors: 22023, 23514 no name, 42501, 25006 on a standby.';
+
+CREATE FUNCTION aurora.revoke_api_key(key_id bigint) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target aurora.api_key;
+BEGIN
+    PERFORM aurora.require_lead();
+    SELECT k.* INTO target FROM aurora.api_key k WHERE k.key_id = revoke_api_key.key_id FOR UPDATE;
+    IF NOT FOUND OR NOT aurora.may_administer_key(target.company_id, target.owner) AND target.key_id IS DISTINCT FROM aurora.assumed_key() THEN
+        RAISE undefined_object USING
+            MESSAGE = format('there is no API key %s', key_id), HINT = 'aurora.api_keys shows those that the caller may revoke.';
+    END IF;
+    UPDATE aurora.api_key k SET revoked_at = clock_timestamp(), revoked_by = aurora.key_actor()
+        WHERE k.key_id = target.key_id AND k.revoked_at IS NULL;
+END
+$$;
+COMMENT ON FUNCTION aurora.revoke_api_key(bigint) IS
+    'Revokes an API key, and with it the sessions that were begun by it: from the next request on, on a standby when it has come there. Again changes nothing. For who may add it, and for who calls by it. Errors: 42704 no key that the caller may see, 25006 on a standby.';
+
+CREATE VIEW aurora.api_keys WITH (security_barrier = true) AS
+    SELECT k.key_id, k.name, k.role, c.name AS company, k.owner, k.node, k.routes, k.expires_at,
+           k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp()) AS is_valid,
+           k.created_at, k.created_by, k.revoked_at, k.revoked_by
+    FROM aurora.api_key k LEFT JOIN aurora.company c ON c.company_id = k.company_id
+    WHERE aurora.may_administer_key(k.company_id, k.owner);
+COMMENT ON VIEW aurora.api_keys IS 'The API keys that the caller may revoke; what is shown of a key does not give it away.';
+COMMENT ON COLUMN aurora.api_keys.key_id IS 'Number of the key.';
+COMMENT ON COLUMN aurora.api_keys.name IS 'What it is called.';
+COMMENT ON COLUMN aurora.api_keys.role IS 'What it is for.';
+COMMENT ON COLUMN aurora.api_keys.company IS 'Company of the principal.';
+COMMENT ON COLUMN aurora.api_keys.owner IS 'The principal that it stands for.';
+COMMENT ON COLUMN aurora.api_keys.node IS 'The node that it stands for.';
+COMMENT ON COLUMN aurora.api_keys.routes IS 'Patterns of what it may ask for; null for all that its role may.';
+COMMENT ON COLUMN aurora.api_keys.expires_at IS 'Until when it holds; null for ever.';
+COMMENT ON COLUMN aurora.api_keys.is_valid IS 'Is it neither expired nor revoked.';
+COMMENT ON COLUMN aurora.api_keys.created_at IS 'When it was added.';
+COMMENT ON COLUMN aurora.api_keys.created_by IS 'Who added it.';
+COMMENT ON COLUMN aurora.api_keys.revoked_at IS 'When it was revoked.';
+COMMENT ON COLUMN aurora.api_keys.revoked_by IS 'Who revoked it.';
+
+CREATE FUNCTION aurora.key_role_labels() RETURNS text[]
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_key_role_labels';
+COMMENT ON FUNCTION aurora.key_role_labels() IS 'The roles of keys as the library knows them.';
+
+-- ---- what a request begins with ----
+
+CREATE FUNCTION aurora.assume_key(key_hash bytea, route text, node_name text, timeout_ms int, OUT key_id bigint, OUT role text,
+                                  OUT company_id int, OUT company text, OUT owner text, OUT node text) RETURNS record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_assume_key';
+COMMENT ON FUNCTION aurora.assume_key(bytea, text, text, int) IS
+    'Stand for what an API key stands for, a principal, a node or a monitor, until this transaction ends. key_hash: SHA-256 of its text. route: "METHOD /path". node_name: what the client says it is, which must be the key''s node; null for nothing. timeout_ms: statement time-out for the rest of the transaction; 0 leaves it. Works on a standby. For members of aurora_gateway. Errors: 28000 unknown, expired or revoked; 42501 not for this route, another''s node, no member; 25000 another one is assumed already.';
+
+-- ---- reading one's own writes ----
+
+CREATE FUNCTION aurora.write_position() RETURNS pg_lsn
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_write_position';
+COMMENT ON FUNCTION aurora.write_position() IS
+    'A position in the write-ahead log behind all that this session has committed and seen committed; asked in a transaction of its own after the write. On a standby what it has replayed.';
+
+CREATE PROCEDURE aurora.wait_for_lsn(lsn pg_lsn, timeout_ms int, INOUT arrived boolean DEFAULT NULL)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'aurora_wait_for_lsn';
+COMMENT ON PROCEDURE aurora.wait_for_lsn(pg_lsn, int, boolean) IS
+    'Waits until this node has what was written up to a position, up to the time-out (0 to 600000 ms), and says whether it has. It holds no snapshot while it waits, so it is called by itself, before the read. On a lead it says at once; false there is for a position that this lead never wrote. Errors: 25001 inside a transaction or function, 22023.';
+
+-- Sessions of people in front of the web page: signed tokens, which are stored nowhere, and what ends
+-- them before their time.
+
+CREATE SEQUENCE aurora.session_key_key_no_seq AS int;
+COMMENT ON SEQUENCE aurora.session_key_key_no_seq IS 'Numbers the keys that sign sessions.';
+
+CREATE TABLE aurora.session_key (
+    key_no int PRIMARY KEY DEFAULT nextval('aurora.session_key_key_no_seq'),
+    master_key_id text COLLATE "C" NOT NULL,
+    wrapped text COLLATE "C" NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT session_key_key_no_check CHECK (key_no > 0)
+);
+ALTER SEQUENCE aurora.session_key_key_no_seq OWNED BY aurora.session_key.key_no;
+COMMENT ON TABLE aurora.session_key IS 'The keys that sign sessions, each wrapped by a master key of the key ring of secrets. The newest signs.';
+COMMENT ON COLUMN aurora.session_key.key_no IS 'Number of the key, which tokens carry.';
+COMMENT ON COLUMN aurora.session_key.master_key_id IS 'Id of the master key that wraps it.';
+COMMENT ON COLUMN aurora.session_key.wrapped IS 'The key, encrypted.';
+COMMENT ON COLUMN aurora.session_key.created_at IS 'When it was made.';
+
+CREATE TABLE aurora.principal_password (
+    company_id int NOT NULL,
+    owner text COLLATE "C" NOT NULL,
+    generation int NOT NULL DEFAULT 0,
+    password_hash text COLLATE "C",
+    password_set_at timestamptz,
+    password_set_by text,
+    sessions_ended_at timestamptz,
+    PRIMARY KEY (company_id, owner),
+    CONSTRAINT principal_password_principal_fkey FOREIGN KEY (company_id, owner) REFERENCES aurora.principal ON UPDATE CASCADE ON DELETE CASCADE
+);
+COMMENT ON TABLE aurora.principal_password IS 'How principals log in to the web page. Change it with set_password() and revoke_sessions().';
+COMMENT ON COLUMN aurora.principal_password.company_id IS 'Company of the principal.';
+COMMENT ON COLUMN aurora.principal_password.owner IS 'The principal.';
+COMMENT ON COLUMN aurora.principal_password.generation IS 'Sessions of an earlier generation have ended.';
+COMMENT ON COLUMN aurora.principal_password.password_hash IS 'The password as pgcrypto''s crypt() hashes it (bcrypt); null for none.';
+COMMENT ON COLUMN aurora.principal_password.password_set_at IS 'When the password was set.';
+COMMENT ON COLUMN aurora.principal_password.password_set_by IS 'Who set it.';
+COMMENT ON COLUMN aurora.principal_password.sessions_ended_at IS 'When the generation last went up.';
+
+CREATE TABLE aurora.session_revocation (
+    session_id uuid PRIMARY KEY,
+    company_id int NOT NULL REFERENCES aurora.company,
+    owner text COLLATE "C" NOT NULL,
+    expires_at timestamptz NOT NULL,
+    revoked_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX session_revocation_expires ON aurora.session_revocation (expires_at);
+COMMENT ON INDEX aurora.session_revocation_expires IS 'Revocations by when they can be forgotten.';
+COMMENT ON TABLE aurora.session_revocation IS 'Sessions that somebody has logged out of, until they would have expired.';
+COMMENT ON COLUMN aurora.session_revocation.session_id IS 'Number of the session.';
+COMMENT ON COLUMN aurora.session_revocation.company_id IS 'Company of the principal.';
+COMMENT ON COLUMN aurora.session_revocation.owner IS 'The principal.';
+COMMENT ON COLUMN aurora.session_revocation.expires_at IS 'When the session would have expired.';
+COMMENT ON COLUMN aurora.session_revocation.revoked_at IS 'When it was ended.';
+
+SELECT pg_catalog.pg_extension_config_dump('aurora.session_key_key_no_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('aurora.session_key', '');
+SELECT pg_catalog.pg_extension_config_dump('aurora.principal_password', '');
+SELECT pg_catalog.pg_extension_config_dump('aurora.session_revocation', '');
+
+-- ---- keys that sign ----
+
+CREATE FUNCTION aurora.store_session_key(master_key_id text, wrapped text) RETURNS int
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO aurora.session_key (master_key_id, wrapped) VALUES ($1, $2) RETURNING key_no
+$$;
+COMMENT ON FUNCTION aurora.store_session_key(text, text) IS 'Stores a wrapped signing key and returns its number; the library asks.';
+
+CREATE FUNCTION aurora.renew_session_key(force boolean) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'aurora_renew_session_key';
+COMMENT ON FUNCTION aurora.renew_session_key(boolean) IS
+    'Makes a new signing key when there is none, when the newest is older than aurora.session_key_lifetime or wrapped by a master key that is no longer the first, or when forced; true when it did.';
+
+CREATE FUNCTION aurora.rotate_session_keys(end_sessions boolean DEFAULT false) RETURNS int
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    newest int;
+BEGIN
+    PERFORM aurora.require_lead();
+    IF NOT aurora.administers_all() THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'permission denied to rotate the keys of sessions', HINT = 'Members of aurora_admin may.';
+    END IF;
+    PERFORM aurora.renew_session_key(true);
+    SELECT max(k.key_no) INTO newest FROM aurora.session_key k;
+    IF end_sessions THEN
+        DELETE FROM aurora.session_key k WHERE k.key_no <> newest;
+    END IF;
+    RETURN newest;
+END
+$$;
+COMMENT ON FUNCTION aurora.rotate_session_keys(boolean) IS
+    'Has a new key sign sessions from now on, and returns its number. end_sessions: older keys are forgotten at once, which ends all sessions. It also happens by itself, by aurora.session_key_lifetime and when the first key of the key ring is another. For administrators. Errors: 42501, 55000 no key ring, 25006 on a standby.';
+
+-- ---- passwords ----
+
+CREATE FUNCTION aurora.require_gateway() RETURNS void
+    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'aurora_require_gateway';
+COMMENT ON FUNCTION aurora.require_gateway() IS 'Raises 42501 unless the caller is a member of aurora_gateway.';
+
+CREATE FUNCTION aurora.is_same_text(a text, b text) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'aurora_is_same_text';
+COMMENT ON FUNCTION aurora.is_same_text(text, text) IS 'Are two texts the same, found out in a time that tells nothing of where they differ.';
+
+CREATE FUNCTION aurora.crypt_schema() RETURNS name
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    where_it_is name;
+BEGIN
+    -- The function of the extension itself, wherever that was put, and nobody's of the same name.
+    SELECT n.nspname INTO where_it_is
+        FROM pg_extension e
+        JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
+        JOIN pg_proc p ON p.oid = d.objid
+        JOIN pg_namespace n ON n.oid = p.pronamespace
+        JOIN pg_language l ON l.oid = p.prolang
+        JOIN pg_roles r ON r.oid = p.proowner
+        WHERE e.extname = 'pgcrypto' AND p.proname = 'crypt' AND p.prosrc = 'pg_crypt' AND l.lanname = 'c' AND r.rolsuper
+          AND p.proargtypes = ARRAY['text'::regtype, 'text'::regtype]::oidvector;
+    IF NOT FOUND THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = 'passwords need the extension pgcrypto', HINT = 'Run CREATE EXTENSION pgcrypto in this database on the lead.';
+    END IF;
+    RETURN where_it_is;
+END
+$$;
+COMMENT ON FUNCTION aurora.crypt_schema() IS 'The schema of pgcrypto''s crypt(). Errors: 55000 pgcrypto is not in this database.';
+
+CREATE FUNCTION aurora.hash_password(password text, salt text) RETURNS text
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    result text;
+BEGIN
+    EXECUTE format('SELECT %1$I.crypt($1, coalesce($2, %1$I.gen_salt(''bf'', 10)))', aurora.crypt_schema()) INTO result USING password, salt;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION aurora.hash_password(text, text) IS 'A password as pgcrypto hashes it by bcrypt, with the salt of a hash or a new one for null. Errors: 55000 without pgcrypto.';
+
+CREATE FUNCTION aurora.check_password(company text, owner text, password text) RETURNS int
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    -- Of no password: whoever is unknown costs as much time as a wrong password does.
+    nobody CONSTANT text := '$2a$10$W8IlLRqSmSPlpMk4iF7b.ejYVmnCQzkzY4IPVJEczbhvCGzzYSDjm';
+    known record;
+    hash text;
+BEGIN
+    PERFORM aurora.require_gateway();
+    SELECT p.principal_no, p.trust, l.password_hash INTO known
+        FROM aurora.company c JOIN aurora.principal p ON p.company_id = c.company_id
+        LEFT JOIN aurora.principal_password l ON l.company_id = p.company_id AND l.owner = p.owner
+        WHERE c.name = check_password.company AND p.owner = check_password.owner;
+    hash := aurora.hash_password(left(coalesce(password, ''), 1000), coalesce(known.password_hash, nobody));
+    IF coalesce(aurora.is_same_text(hash, known.password_hash), false) AND octet_length(password) <= 72 AND known.trust <> 'agent' THEN
+        RETURN known.principal_no;
+    END IF;
+    RAISE invalid_authorization_specification USING
+        MESSAGE = 'the company, the owner or the password is wrong', HINT = 'A password is set with aurora.set_password().';
+END
+$$;
+COMMENT ON FUNCTION aurora.check_password(text, text, text) IS
+    'The number of the principal whose password this is. Who is unknown takes as long as who is known. Errors: 28000 wrong, 42501, 55000 without pgcrypto.';
+
+CREATE FUNCTION aurora.set_password(password text, owner text DEFAULT NULL, company text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target record;
+    hash text;
+BEGIN
+    PERFORM aurora.require_lead();
+    SELECT p.* INTO target FROM aurora.principal_for_key(owner, company) p;
+    IF aurora.require_key_within_own(NULL) IS NOT NULL THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'a key that expires sets no passwords, which would outlast it', HINT = 'Set it in a session that a password began, or in the database.';
+    ELSIF target.trust = 'agent' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('"%s" is an agent, which does not log in', target.owner_name), HINT = 'Agents have API keys.';
+    ELSIF password IS NOT NULL AND (length(password) < 8 OR octet_length(password) > 72) THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'a password has at least 8 characters and at most 72 bytes', HINT = 'Null takes the password away.';
+    END IF;
+    hash := CASE WHEN password IS NOT NULL THEN aurora.hash_password(password, NULL) END;
+    INSERT INTO aurora.principal_password AS l (company_id, owner, generation, password_hash, password_set_at, password_set_by, sessions_ended_at)
+        VALUES (target.company_id, target.owner_name, 1, hash, clock_timestamp(), aurora.key_actor(), clock_timestamp())
+        ON CONFLICT ON CONSTRAINT principal_password_pkey DO UPDATE SET
+            generation = l.generation + 1, password_hash = excluded.password_hash, password_set_at = excluded.password_set_at,
+            password_set_by = excluded.password_set_by, sessions_ended_at = excluded.sessions_ended_at;
+END
+$$;
+COMMENT ON FUNCTION aurora.set_password(text, text, text) IS
+    'Sets the password by which a principal logs in to the web page, the caller''s own when no owner is named, and ends all its sessions. 8 characters to 72 bytes; null takes it away. For the principal itself, for who manages the company, and administrators. Errors: 22023, 42501, 55000 without pgcrypto, 25006 on a standby.';
+
+-- ---- logging in ----
+
+CREATE FUNCTION aurora.begin_session(principal_no int, OUT token text, OUT csrf text, OUT expires_at timestamptz, OUT company text, OUT owner text)
+    RETURNS record
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_begin_session';
+COMMENT ON FUNCTION aurora.begin_session(int) IS 'A new session of a principal; log_in() asks.';
+
+CREATE FUNCTION aurora.log_in(company text, owner text, password text, OUT token text, OUT csrf text, OUT expires_at timestamptz,
+                              OUT company text, OUT owner text) RETURNS record
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT s.token, s.csrf, s.expires_at, s.company, s.owner FROM aurora.begin_session(aurora.check_password($1, $2, $3)) s
+$$;
+COMMENT ON FUNCTION aurora.log_in(text, text, text) IS
+    'Begins a session of a person by its password: the token for the cookie, the CSRF token for writes, and until when it holds (aurora.session_lifetime). It writes nothing, so it works on a standby whose lead is gone. For members of aurora_gateway. Errors: 28000 wrong, 42501, 55000 without pgcrypto or a key ring.';
+
+CREATE FUNCTION aurora.log_in_by_key(key_hash bytea, OUT token text, OUT csrf text, OUT expires_at timestamptz, OUT company text, OUT owner text)
+    RETURNS record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_log_in_by_key';
+COMMENT ON FUNCTION aurora.log_in_by_key(bytea) IS
+    'Begins a session of a person by an API key with the role user; it is for the key''s routes, and ends with the key. Otherwise as log_in(). Errors: 28000 unknown, expired or revoked; 42501; 55000 without a key ring.';
+
+CREATE FUNCTION aurora.assume_session(token text, csrf text, is_write boolean, route text, timeout_ms int, OUT key_id bigint, OUT role text,
+                                      OUT company_id int, OUT company text, OUT owner text, OUT node text, OUT session_id uuid) RETURNS record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_assume_session';
+COMMENT ON FUNCTION aurora.assume_session(text, text, boolean, text, int) IS
+    'Stand for the principal of a session until this transaction ends, as assume_key() does. csrf: needed for writes. key_id: the key that the session was begun by, if any. For members of aurora_gateway. Errors: 28000 malformed, changed, expired, ended; 42501 no or another session''s CSRF token, not for this route; 25000 another one is assumed already.';
+
+-- ---- logging out ----
+
+CREATE FUNCTION aurora.read_session(token text, OUT session_id uuid, OUT principal_no int, OUT expires_at timestamptz) RETURNS record
+    LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'aurora_read_session';
+COMMENT ON FUNCTION aurora.read_session(text) IS 'What a token with a good signature says; nulls for any other. log_out() asks.';
+
+CREATE FUNCTION aurora.log_out(token text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM aurora.require_lead();
+    INSERT INTO aurora.session_revocation (session_id, company_id, owner, expires_at)
+        SELECT s.session_id, p.company_id, p.owner, s.expires_at
+        FROM aurora.read_session(log_out.token) s JOIN aurora.principal p ON p.principal_no = s.principal_no
+        WHERE s.expires_at > clock_timestamp()
+        ON CONFLICT ON CONSTRAINT session_revocation_pkey DO NOTHING;
+END
+$$;
+COMMENT ON FUNCTION aurora.log_out(text) IS
+    'Ends a session: on a standby when it has come there. A token that is none, or has ended, is no error. For members of aurora_gateway. Errors: 42501, 25006 on a standby.';
+
+CREATE FUNCTION aurora.revoke_sessions(owner text DEFAULT NULL, company text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target record;
+BEGIN
+    PERFORM aurora.require_lead();
+    SELECT p.* INTO target FROM aurora.principal_for_key(owner, company) p;
+    INSERT INTO aurora.principal_password AS l (company_id, owner, generation, sessions_ended_at)
+        VALUES (target.company_id, target.owner_name, 1, clock_timestamp())
+        ON CONFLICT ON CONSTRAINT principal_password_pkey DO UPDATE SET generation = l.generation + 1, sessions_ended_at = excluded.sessions_ended_at;
+END
+$$;
+COMMENT ON FUNCTION aurora.revoke_sessions(text, text) IS
+    'Ends all sessions of a principal, the caller''s own when no owner is named. For the principal itself, for who manages the company, and administrators. Errors: 22023, 42501, 25006 on a standby.';
+
+CREATE FUNCTION aurora.trim_sessions() RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    n bigint;
+    trimmed bigint;
+    -- Nodes whose clocks are behind hold a session to be good for a little longer.
+    margin CONSTANT interval := '1 hour';
+BEGIN
+    PERFORM aurora.require_lead();
+    DELETE FROM aurora.session_revocation r WHERE r.expires_at < clock_timestamp() - margin;
+    GET DIAGNOSTICS trimmed = ROW_COUNT;
+    PERFORM aurora.renew_session_key(false);
+    DELETE FROM aurora.session_key k WHERE EXISTS (
+        SELECT FROM aurora.session_key later WHERE later.key_no > k.key_no
+            AND later.created_at < clock_timestamp() - margin - current_setting('aurora.session_lifetime')::interval);
+    GET DIAGNOSTICS n = ROW_COUNT;
+    RETURN trimmed + n;
+END
+$$;
+COMMENT ON FUNCTION aurora.trim_sessions() IS
+    'Forgets revocations of sessions that have expired and keys whose sessions have, and renews the key that signs where that is due; returns how many rows it forgot. A duty of the lead. Errors: 25006 on a standby.';
+
+-- Who may what with the gateway: the functions check it themselves.
+
+REVOKE ALL ON ALL ROUTINES IN SCHEMA aurora FROM PUBLIC;
+GRANT SELECT ON aurora.api_keys TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.may_administer_key
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.add_api_key, aurora.revoke_api_key
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.assume_key TO aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.key_role_labels, aurora.write_position
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
+GRANT EXECUTE ON PROCEDURE aurora.wait_for_lsn
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.assume_session, aurora.log_in, aurora.log_in_by_key, aurora.log_out TO aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.set_password, aurora.revoke_sessions
+    TO aurora_admin, aurora_operator, aurora_user, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.rotate_session_keys, aurora.trim_sessions TO aurora_admin;

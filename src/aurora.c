@@ -5,6 +5,7 @@
 
 #include "events/events.h"
 #include "fmgr.h"
+#include "gateway/gateway.h"
 #include "gpu/gpu.h"
 #include "jobs/jobs.h"
 #include "miscadmin.h"
@@ -31,6 +32,7 @@ static void (*const part_init[])(void) = {
 	aurora_priority_init,
 	aurora_jobs_init,
 	aurora_gpu_init,
+	aurora_gateway_init,
 	/* These two come last: they take what the others have asked for. */
 	aurora_memory_init,
 	aurora_utility_init,

@@ -85,7 +85,9 @@ aurora_gpu_caller_node(Snapshot snapshot)
 	ScanKeyData key;
 	NameData name;
 
-	if (!OidIsValid(caller.role) || superuser_arg(caller.role))
+	if (aurora_assumed_node())
+		return pstrdup(aurora_assumed_node());
+	if (!OidIsValid(caller.role) || superuser_arg(caller.role) || caller.principal != 0)
 		return NULL;
 	namestrcpy(&name, GetUserNameFromId(caller.role, false));
 	ScanKeyInit(&key, 4, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&name));

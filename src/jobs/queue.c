@@ -227,6 +227,8 @@ aurora_queue_require_taker(const AuroraQueue *queue, Snapshot snapshot)
 {
 	AuroraCaller caller = aurora_caller_now();
 
+	if (aurora_assumed_node())
+		return;
 	if (OidIsValid(caller.role) && caller.principal == 0 &&
 		(superuser_arg(caller.role) || role_has(caller.role, "aurora_node") ||
 		 role_has(caller.role, "aurora_operator") || role_has(caller.role, "aurora_admin")))
@@ -253,19 +255,29 @@ aurora_queue_node(Snapshot snapshot, bool *is_drained)
 	ScanKeyData key;
 	NameData name;
 
+	const char *assumed = aurora_assumed_node();
+
 	*is_drained = false;
-	if (!OidIsValid(caller.role) || superuser_arg(caller.role) ||
-		!role_has(caller.role, "aurora_node"))
+	if (!assumed && (!OidIsValid(caller.role) || superuser_arg(caller.role) ||
+					 caller.principal != 0 || !role_has(caller.role, "aurora_node")))
 		return NULL;
 	namestrcpy(&name, GetUserNameFromId(caller.role, false));
-	ScanKeyInit(&key, NODE_LOGIN_ROLE + 1, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&name));
-	aurora_scan_open(&scan, "node", "node_login_role_key", snapshot, 1, &key);
+	if (assumed)
+		ScanKeyInit(&key, NODE_NAME + 1, BTEqualStrategyNumber, F_TEXTEQ,
+					CStringGetTextDatum(assumed));
+	else
+		ScanKeyInit(&key, NODE_LOGIN_ROLE + 1, BTEqualStrategyNumber, F_NAMEEQ,
+					NameGetDatum(&name));
+	aurora_scan_open(&scan, "node", assumed ? "node_pkey" : "node_login_role_key", snapshot, 1,
+					 &key);
 	if (aurora_scan_next(&scan))
 	{
 		node = TextDatumGetCString(scan.values[NODE_NAME]);
 		*is_drained = !scan.nulls[NODE_DRAINED_AT];
 	}
 	aurora_scan_close(&scan);
+	if (node == NULL && assumed)
+		node = pstrdup(assumed);
 	if (node == NULL && !role_has(caller.role, "aurora_operator") &&
 		!role_has(caller.role, "aurora_admin"))
 		node = pstrdup(NameStr(name));

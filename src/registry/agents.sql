@@ -76,6 +76,14 @@ DECLARE
     super boolean := (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = who);
 BEGIN
     SELECT n.* INTO result FROM aurora.node n WHERE n.name = reporting_node.node;
+    IF aurora.is_assuming() THEN
+        IF node = aurora.assumed_node() THEN
+            RETURN result;
+        END IF;
+        RAISE insufficient_privilege USING
+            MESSAGE = format('permission denied to report about node "%s"', node),
+            HINT = coalesce('The key is that of node "' || aurora.assumed_node() || '".', 'It takes the key of that node.');
+    END IF;
     IF FOUND AND (super OR result.login_role = who) THEN
         RETURN result;
     ELSIF FOUND AND result.login_role IS NULL AND who = left('aurora_node_' || node, 63)

@@ -140,6 +140,7 @@ CREATE FUNCTION aurora.report_connectivity(api text, status text, latency_ms dou
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     body jsonb;
+    of_node text := coalesce(aurora.assumed_node(), aurora.own_node());
 BEGIN
     PERFORM aurora.require_label(api);
     IF status IS NULL OR status <> ALL (enum_range(NULL::aurora.api_state)::text[]) THEN
@@ -151,21 +152,24 @@ BEGIN
             MESSAGE = 'a latency lies between 0 and a day', HINT = 'It is in milliseconds.';
     END IF;
     body := jsonb_build_object('api', api, 'status', status, 'latency_ms', latency_ms,
-                               'detail', left(detail, 200), 'reported_by', aurora.caller());
+                               'detail', left(detail, 200), 'reported_by', CASE WHEN aurora.is_assuming() THEN coalesce(aurora.current_owner(), of_node) ELSE aurora.caller() END);
     IF pg_is_in_recovery() THEN
+        IF of_node <> aurora.own_node() THEN
+            PERFORM aurora.require_lead();
+        END IF;
         IF NOT aurora.hand_to_agent('connectivity', api, body) THEN
             RAISE WARNING 'the report had no room, since the lead is away; it was counted as dropped';
         END IF;
     ELSE
-        IF NOT EXISTS (SELECT FROM aurora.node n WHERE n.name = aurora.own_node()) THEN
-            INSERT INTO aurora.node (name) VALUES (aurora.own_node()) ON CONFLICT DO NOTHING;
+        IF NOT EXISTS (SELECT FROM aurora.node n WHERE n.name = of_node) THEN
+            INSERT INTO aurora.node (name) VALUES (of_node) ON CONFLICT DO NOTHING;
         END IF;
-        PERFORM aurora.receive_connectivity(aurora.own_node(), body);
+        PERFORM aurora.receive_connectivity(of_node, body);
     END IF;
 END
 $$;
 COMMENT ON FUNCTION aurora.report_connectivity(text, text, double precision, text) IS
-    'Tells the mesh how an API answers on this node: status healthy, degraded or down; latency in milliseconds. On a standby the node''s agent takes it to the lead, the last report for each API. Errors: 22023; 54000 there are 500 APIs already; 55000 on a standby without the preloaded library.';
+    'Tells the mesh how an API answers on this node: status healthy, degraded or down; latency in milliseconds. On a standby the node''s agent takes it to the lead, the last report for each API. With the key of a node it is about that node, and on a standby of another name it goes to the lead (25006). Errors: 22023; 54000 there are 500 APIs already; 55000 on a standby without the preloaded library.';
 
 CREATE VIEW aurora.connectivity WITH (security_invoker = true) AS
     SELECT r.node, r.api, r.status, r.latency_ms, r.detail, r.reported_by, r.reported_at, r.since, a.verdict, a.verdict_since

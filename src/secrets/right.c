@@ -74,7 +74,8 @@ aurora_secret_caller(Snapshot snapshot)
 
 	caller.who = aurora_caller_now();
 	caller.identity = aurora_identity_get(snapshot);
-	caller.node = node_of_role(caller.identity->role, snapshot);
+	caller.node = caller.identity->node ? caller.identity->node
+										: node_of_role(caller.identity->role, snapshot);
 	return caller;
 }
 

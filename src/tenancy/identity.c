@@ -1,8 +1,16 @@
 /*
  * Identity: from the role that runs a statement to the principals it stands for.
  *
- * The role is the outer one (after SET ROLE, before SECURITY DEFINER). An assumed principal lives
- * in this file's memory alone, for one transaction, and cannot be changed within it.
+ * The role is the outer one (after SET ROLE, before SECURITY DEFINER). What a transaction assumes,
+ * a principal, a node or a monitor, lives in this file's memory alone, until the transaction ends,
+ * and cannot be changed within it.
+ *
+ * Who assumes has the rights of the principal or node and none of its own. Rights that are those of
+ * a group of the database, aurora_admin and aurora_operator, do not come along, also when the login
+ * role of the principal is a member: who administers all does so with a login of its own, and a key
+ * or a session that gets lost gives at most a company away. Grants to the principal's login role,
+ * such as those of secrets, do come along, unless that role is a superuser, whose rights would be
+ * all there are.
  */
 #include "tenancy/tenancy.h"
 
@@ -44,10 +52,10 @@ enum
 static struct
 {
 	bool active;
-	Oid role;
+	Oid role;	  /* that has assumed */
 	uint64 count; /* of assumptions begun or ended in this session */
 	SubTransactionId subxact;
-	AuroraPrincipal principal; /* owner is allocated in TopTransactionContext */
+	AuroraAssumption what; /* its texts are allocated in TopTransactionContext */
 } assumed;
 
 PG_FUNCTION_INFO_V1(aurora_assume);
@@ -60,6 +68,9 @@ PG_FUNCTION_INFO_V1(aurora_is_member);
 PG_FUNCTION_INFO_V1(aurora_company_ids);
 PG_FUNCTION_INFO_V1(aurora_administers_all);
 PG_FUNCTION_INFO_V1(aurora_caller);
+PG_FUNCTION_INFO_V1(aurora_is_assuming);
+PG_FUNCTION_INFO_V1(aurora_assumed_node_sql);
+PG_FUNCTION_INFO_V1(aurora_assumed_key);
 PG_FUNCTION_INFO_V1(aurora_trust_labels);
 
 static const char *const trust_label[] = {
@@ -110,7 +121,7 @@ calling_role(void)
 	return inner == outer || superuser_arg(inner) ? outer : inner;
 }
 
-/* ---- the assumed principal ---- */
+/* ---- what is assumed ---- */
 
 static void
 forget_assumption(void)
@@ -161,6 +172,21 @@ aurora_company_find(text *name, Snapshot snapshot, int32 *company_id)
 	return found;
 }
 
+char *
+aurora_company_name(int32 company_id, Snapshot snapshot)
+{
+	AuroraScan scan;
+	ScanKeyData key;
+	char *name = NULL;
+
+	ScanKeyInit(&key, COMPANY_ID, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(company_id));
+	aurora_scan_open(&scan, "company", "company_pkey", snapshot, 1, &key);
+	if (aurora_scan_next(&scan))
+		name = TextDatumGetCString(scan.values[COMPANY_NAME - 1]);
+	aurora_scan_close(&scan);
+	return name;
+}
+
 static void
 read_principal(const AuroraScan *scan, AuroraPrincipal *principal)
 {
@@ -192,6 +218,70 @@ aurora_principal_find(int32 company_id, text *owner, Snapshot snapshot, AuroraPr
 	return found;
 }
 
+bool
+aurora_principal_find_by_number(int32 number, Snapshot snapshot, AuroraPrincipal *principal)
+{
+	AuroraScan scan;
+	ScanKeyData key;
+	bool found;
+
+	ScanKeyInit(&key, PRINCIPAL_NO, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(number));
+	aurora_scan_open(&scan, "principal", "principal_principal_no_key", snapshot, 1, &key);
+	found = aurora_scan_next(&scan);
+	if (found)
+		read_principal(&scan, principal);
+	aurora_scan_close(&scan);
+	return found;
+}
+
+void
+aurora_identity_require_gateway(void)
+{
+	Oid role = calling_role();
+
+	if (!OidIsValid(role) || !role_has(role, "aurora_gateway"))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied to assume a principal"),
+						errhint("Only members of aurora_gateway may assume a principal.")));
+}
+
+/*
+ * What is assumed already may be assumed once more by its name: then the key stays, by which it
+ * was.
+ */
+static bool
+is_the_assumed(const AuroraAssumption *what)
+{
+	return what->number == assumed.what.number &&
+		   (what->key_id == 0 || what->key_id == assumed.what.key_id);
+}
+
+void
+aurora_identity_assume(const AuroraAssumption *what)
+{
+	int32 key_id = assumed.active ? assumed.what.key_id : what->key_id;
+	MemoryContext old;
+
+	aurora_identity_require_gateway();
+	if (assumed.active && !is_the_assumed(what))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+						errmsg("this transaction has already assumed another principal"),
+						errhint("Assume once at the start of each transaction.")));
+	if (!assumed.active)
+		assumed.subxact = GetCurrentSubTransactionId();
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	assumed.role = calling_role();
+	assumed.what = *what;
+	assumed.what.key_id = key_id;
+	if (what->has_principal)
+		assumed.what.principal.owner = pstrdup(what->principal.owner);
+	if (what->node)
+		assumed.what.node = pstrdup(what->node);
+	MemoryContextSwitchTo(old);
+	assumed.active = true;
+	assumed.count++;
+}
+
 /*
  * assume(company, owner): the caller stands for this principal until the transaction ends.
  */
@@ -201,31 +291,18 @@ aurora_assume(PG_FUNCTION_ARGS)
 	text *company = PG_GETARG_TEXT_PP(0);
 	text *owner = PG_GETARG_TEXT_PP(1);
 	Snapshot snapshot = GetActiveSnapshot();
-	AuroraPrincipal principal;
+	AuroraAssumption what = {.has_principal = true};
 	int32 company_id;
 
-	if (!OidIsValid(calling_role()) || !role_has(calling_role(), "aurora_gateway"))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("permission denied to assume a principal"),
-						errhint("Only members of aurora_gateway may assume a principal.")));
+	aurora_identity_require_gateway();
 	if (!aurora_company_find(company, snapshot, &company_id) ||
-		!aurora_principal_find(company_id, owner, snapshot, &principal))
+		!aurora_principal_find(company_id, owner, snapshot, &what.principal))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("there is no principal \"%s\" in company \"%s\"",
 							   text_to_cstring(owner), text_to_cstring(company)),
 						errhint("An administrator adds one with aurora.add_principal().")));
-	if (assumed.active && (assumed.principal.company_id != company_id ||
-						   strcmp(assumed.principal.owner, principal.owner) != 0))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
-						errmsg("this transaction has already assumed another principal"),
-						errhint("Assume once at the start of each transaction.")));
-	if (!assumed.active)
-		assumed.subxact = GetCurrentSubTransactionId();
-	assumed.role = calling_role();
-	assumed.principal = principal;
-	assumed.principal.owner = MemoryContextStrdup(TopTransactionContext, principal.owner);
-	assumed.active = true;
-	assumed.count++;
+	what.number = what.principal.number;
+	aurora_identity_assume(&what);
 	PG_RETURN_VOID();
 }
 
@@ -275,7 +352,43 @@ aurora_caller_now(void)
 						errmsg("the role has changed since this transaction assumed a principal"),
 						errhint("Assume a principal and stay with the role that did.")));
 	return (AuroraCaller) {
-		.role = role, .session = GetSessionUserId(), .principal = assumed.principal.number};
+		.role = role, .session = GetSessionUserId(), .principal = assumed.what.number};
+}
+
+const char *
+aurora_assumed_node(void)
+{
+	return aurora_caller_now().principal != 0 ? assumed.what.node : NULL;
+}
+
+/*
+ * The role whose grants count for who is assumed.
+ */
+static Oid
+assumed_role(void)
+{
+	Oid role =
+		assumed.what.has_principal ? assumed.what.principal.login_role : assumed.what.node_role;
+
+	return OidIsValid(role) && !superuser_arg(role) ? role : InvalidOid;
+}
+
+static AuroraIdentity *
+assumed_identity(AuroraIdentity *identity)
+{
+	const AuroraPrincipal *principal = &assumed.what.principal;
+	AuroraPrincipal *copy;
+
+	identity->assumed = true;
+	identity->role = assumed_role();
+	identity->node = assumed.what.node ? pstrdup(assumed.what.node) : NULL;
+	if (!assumed.what.has_principal)
+		return identity;
+	copy = palloc(sizeof(AuroraPrincipal));
+	*copy = *principal;
+	copy->owner = pstrdup(principal->owner);
+	identity->principals = list_make1(copy);
+	return identity;
 }
 
 AuroraIdentity *
@@ -287,17 +400,9 @@ aurora_identity_get(Snapshot snapshot)
 	if (!OidIsValid(role))
 		return identity;
 
-	identity->role = role;
 	if (assumed.active)
-	{
-		identity->assumed = true;
-		identity->role = assumed.principal.login_role;
-		identity->principals = list_make1(palloc(sizeof(AuroraPrincipal)));
-		*(AuroraPrincipal *) linitial(identity->principals) = assumed.principal;
-		((AuroraPrincipal *) linitial(identity->principals))->owner =
-			pstrdup(assumed.principal.owner);
-		return identity;
-	}
+		return assumed_identity(identity);
+	identity->role = role;
 	identity->administers_all = superuser_arg(role) || role_has(role, "aurora_admin");
 	identity->principals = principals_of_role(role, snapshot);
 	return identity;
@@ -515,6 +620,30 @@ aurora_caller(PG_FUNCTION_ARGS)
 
 	namestrcpy(name, GetUserNameFromId(GetOuterUserId(), false));
 	PG_RETURN_NAME(name);
+}
+
+Datum
+aurora_is_assuming(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(aurora_caller_now().principal != 0);
+}
+
+Datum
+aurora_assumed_node_sql(PG_FUNCTION_ARGS)
+{
+	const char *node = aurora_assumed_node();
+
+	if (node == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(node));
+}
+
+Datum
+aurora_assumed_key(PG_FUNCTION_ARGS)
+{
+	if (aurora_caller_now().principal == 0 || assumed.what.key_id == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(assumed.what.key_id);
 }
 
 Datum

@@ -26,7 +26,8 @@ typedef struct AuroraIdentity
 {
 	bool administers_all; /* superuser or aurora_admin, and nobody is assumed */
 	bool assumed;
-	Oid role;		  /* whose rights count: the caller's, or the assumed principal's own */
+	Oid role; /* whose rights count: the caller's, or the assumed principal's or node's own */
+	const char *node; /* that is assumed, or NULL */
 	List *principals; /* of AuroraPrincipal, by company_id */
 } AuroraIdentity;
 
@@ -65,9 +66,35 @@ extern AuroraCallCache *aurora_call_cache(FmgrInfo *function);
 extern AuroraIdentity *aurora_identity_get(Snapshot snapshot);
 
 /*
+ * What a transaction stands for: a principal, or by a key without one a node or a monitor.
+ */
+typedef struct AuroraAssumption
+{
+	int32 number; /* the principal's; without one, a number below 0 that is the key's alone */
+	int32 key_id; /* 0 for none */
+	bool has_principal;
+	AuroraPrincipal principal;
+	const char *node; /* NULL for none */
+	Oid node_role;	  /* as which the node logs in; invalid for none */
+} AuroraAssumption;
+
+/* Raises 42501 unless the caller is a member of aurora_gateway. */
+extern void aurora_identity_require_gateway(void);
+
+/*
+ * The caller stands for that until the transaction ends, or the subtransaction in which this is
+ * called is undone. Raises 42501 for who is no gateway, and 25000 when another is assumed. The
+ * caller of this has found out that it may.
+ */
+extern void aurora_identity_assume(const AuroraAssumption *what);
+
+/* The node that is assumed, in memory of the transaction; NULL for none. */
+extern const char *aurora_assumed_node(void);
+
+/*
  * What tells one caller from another within this session: the role that calls (invalid in
  * maintenance, where nobody does), and the number of the principal that it has assumed (0 for
- * none).
+ * none, below 0 for a node or a monitor).
  */
 typedef struct AuroraCaller
 {
@@ -98,6 +125,13 @@ extern bool aurora_company_find(text *name, Snapshot snapshot, int32 *company_id
 /* The principal of that name; false when there is none. */
 extern bool aurora_principal_find(int32 company_id, text *owner, Snapshot snapshot,
 								  AuroraPrincipal *principal);
+
+/* The principal of that number; false when there is none. */
+extern bool aurora_principal_find_by_number(int32 number, Snapshot snapshot,
+											AuroraPrincipal *principal);
+
+/* The name of a company; NULL when there is none. */
+extern char *aurora_company_name(int32 company_id, Snapshot snapshot);
 
 /* All principals of a company, by name (a list of AuroraPrincipal). */
 extern List *aurora_company_principals(int32 company_id, Snapshot snapshot);

@@ -132,6 +132,18 @@ CREATE FUNCTION aurora.caller() RETURNS name
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_caller';
 COMMENT ON FUNCTION aurora.caller() IS 'The role that called, also inside SECURITY DEFINER functions.';
 
+CREATE FUNCTION aurora.is_assuming() RETURNS boolean
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_is_assuming';
+COMMENT ON FUNCTION aurora.is_assuming() IS 'Has this transaction assumed a principal, a node or a monitor.';
+
+CREATE FUNCTION aurora.assumed_node() RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_assumed_node_sql';
+COMMENT ON FUNCTION aurora.assumed_node() IS 'The node that this transaction has assumed by its key; null for none.';
+
+CREATE FUNCTION aurora.assumed_key() RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_assumed_key';
+COMMENT ON FUNCTION aurora.assumed_key() IS 'The API key by which this transaction has assumed what it has, itself or for a session; null for none.';
+
 CREATE FUNCTION aurora.trust_labels() RETURNS text[]
     LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'aurora_trust_labels';
 COMMENT ON FUNCTION aurora.trust_labels() IS 'The trust levels as the library knows them.';
@@ -452,7 +464,8 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA aurora FROM PUBLIC;
 GRANT SELECT ON aurora.company, aurora.principal, aurora.currency_rate
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.whoami, aurora.current_owner, aurora.current_company_id, aurora.may_see,
-    aurora.may_manage, aurora.is_member, aurora.administers_all, aurora.caller, aurora.company_ids, aurora.company_for, aurora.owner_for, aurora.require_manage
+    aurora.may_manage, aurora.is_member, aurora.administers_all, aurora.caller, aurora.company_ids, aurora.company_for, aurora.owner_for, aurora.require_manage,
+    aurora.is_assuming, aurora.assumed_node, aurora.assumed_key
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.assume TO aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.set_company, aurora.add_principal, aurora.set_rate

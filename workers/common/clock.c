@@ -1,5 +1,5 @@
 /*
- * Time in milliseconds.
+ * Time in milliseconds and microseconds.
  */
 #include "common/clock.h"
 
@@ -12,4 +12,13 @@ clock_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &time);
 	return (int64_t) time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
+
+int64_t
+clock_us(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (int64_t) time.tv_sec * 1000000 + time.tv_nsec / 1000;
 }

@@ -132,6 +132,13 @@ buffer_print(Buffer *buffer, const char *format, ...)
 	buffer->size += (size_t) size;
 }
 
+char *
+buffer_room(Buffer *buffer, size_t size)
+{
+	make_room(buffer, size);
+	return buffer->bytes + buffer->size;
+}
+
 void
 buffer_remove(Buffer *buffer, size_t size)
 {

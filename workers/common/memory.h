@@ -38,6 +38,9 @@ extern void buffer_add_char(Buffer *buffer, char c);
 extern void buffer_print(Buffer *buffer, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* Makes room for that many more bytes, and a zero behind them: where they go. */
+extern char *buffer_room(Buffer *buffer, size_t size);
+
 /* Removes that many bytes from the front. */
 extern void buffer_remove(Buffer *buffer, size_t size);
 

@@ -1,0 +1,17 @@
+-- Who may what with the gateway: the functions check it themselves.
+
+REVOKE ALL ON ALL ROUTINES IN SCHEMA aurora FROM PUBLIC;
+GRANT SELECT ON aurora.api_keys TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.may_administer_key
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.add_api_key, aurora.revoke_api_key
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.assume_key TO aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.key_role_labels, aurora.write_position
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
+GRANT EXECUTE ON PROCEDURE aurora.wait_for_lsn
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.assume_session, aurora.log_in, aurora.log_in_by_key, aurora.log_out TO aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.set_password, aurora.revoke_sessions
+    TO aurora_admin, aurora_operator, aurora_user, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.rotate_session_keys, aurora.trim_sessions TO aurora_admin;

@@ -1,0 +1,543 @@
+/*
+ * One connection of the pool.
+ */
+#include "gateway/link.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+
+#define CONNECT_LIMIT 5000 /* ms for each host */
+#define LEAST_BACKOFF 100
+#define MOST_BACKOFF 2000
+#define SLOW_HEAD 20000 /* us: a link whose first unit takes longer is avoided */
+#define CANCELLERS 8	/* threads, at most */
+
+#define ASSUME_COLUMNS "key_id, role, company_id, company, owner, node"
+
+static const char assume_key[] = "assume_key";
+static const char assume_key_sql[] =
+	"SELECT " ASSUME_COLUMNS " FROM aurora.assume_key($1, $2, $3, $4)";
+static const char assume_session[] = "assume_session";
+static const char assume_session_sql[] =
+	"SELECT " ASSUME_COLUMNS " FROM aurora.assume_session($1, $2, $3, $4, $5)";
+static const char write_position[] = "write_position";
+static const char write_position_sql[] = "SELECT aurora.write_position()";
+
+static void handle(void *context, int fd, uint32_t events);
+
+/* ---- losing it ---- */
+
+static void
+forget_prepared(Link *link)
+{
+	for (size_t i = 0; i < link->prepared_count; i++)
+		PQclear(link->prepared[i].error);
+	free(link->prepared);
+	link->prepared = NULL;
+	link->prepared_count = 0;
+}
+
+static void
+hang_up(Link *link)
+{
+	if (link->fd >= 0)
+		loop_forget(link->loop, link->fd);
+	link->fd = -1;
+	PQfinish(link->conn);
+	link->conn = NULL;
+	forget_prepared(link);
+}
+
+static void
+drop_tickets(Link *link)
+{
+	Ticket *ticket = link->first;
+
+	link->first = link->last = NULL;
+	link->under_way = link->slow = 0;
+	while (ticket)
+	{
+		Ticket *next = ticket->next;
+
+		ticket->link = NULL;
+		ticket->next = NULL;
+		pool_lost(link->pool, ticket);
+		ticket = next;
+	}
+}
+
+/*
+ * Once all hosts were tried in vain the wait doubles.
+ */
+void
+link_lose(Link *link, const char *reason)
+{
+	char *copy;
+	bool was_up = link->state == LINK_UP;
+	bool was_last;
+
+	if (link->state == LINK_WAITING)
+		return;
+	copy = memory_copy(reason && *reason ? reason : "the connection was closed");
+	copy[strcspn(copy, "\n")] = '\0';
+	if (was_up)
+		link->backoff = LEAST_BACKOFF;
+	link->state = LINK_WAITING;
+	hang_up(link);
+	if (!was_up)
+		link->host = (link->host + 1) % link->hosts->count;
+	was_last = !was_up && link->host == 0;
+	loop_set(link->loop, &link->timer, clock_ms() + (was_last ? link->backoff : 0));
+	if (was_last)
+		link->backoff = link->backoff * 2 > MOST_BACKOFF ? MOST_BACKOFF : link->backoff * 2;
+	drop_tickets(link);
+	pool_unlinked(link->pool, link, was_up, was_last, copy);
+	free(copy);
+}
+
+/* ---- connecting ---- */
+
+static void
+become_up(Link *link)
+{
+	link->state = LINK_UP;
+	link->backoff = LEAST_BACKOFF;
+	loop_unset(link->loop, &link->timer);
+	loop_watch(link->loop, link->fd, EPOLLIN, handle, link);
+	if (PQsetnonblocking(link->conn, 1) != 0 || !PQenterPipelineMode(link->conn))
+		link_lose(link, PQerrorMessage(link->conn));
+	else
+		pool_linked(link->pool, link->side);
+}
+
+/*
+ * The socket may be another one at each step.
+ */
+static void
+continue_connecting(Link *link, PostgresPollingStatusType status)
+{
+	if (status == PGRES_POLLING_FAILED)
+	{
+		link_lose(link, PQerrorMessage(link->conn));
+		return;
+	}
+	link->fd = PQsocket(link->conn);
+	if (status == PGRES_POLLING_OK)
+		become_up(link);
+	else
+		loop_watch(link->loop, link->fd, status == PGRES_POLLING_READING ? EPOLLIN : EPOLLOUT,
+				   handle, link);
+}
+
+static void
+connect_now(Link *link)
+{
+	link->conn = hosts_connect(link->hosts, link->host, link->side == SIDE_LEAD);
+	link->state = LINK_CONNECTING;
+	loop_set(link->loop, &link->timer, clock_ms() + CONNECT_LIMIT);
+	if (link->conn == NULL || PQstatus(link->conn) == CONNECTION_BAD)
+		link_lose(link, link->conn ? PQerrorMessage(link->conn) : "there is no memory");
+	else
+		continue_connecting(link, PGRES_POLLING_WRITING);
+}
+
+static void
+time_is_up(void *context)
+{
+	Link *link = context;
+
+	if (link->state == LINK_WAITING)
+		connect_now(link);
+	else if (link->state == LINK_CONNECTING)
+		link_lose(link, "the host does not answer");
+}
+
+/* ---- sending ---- */
+
+static void
+flush(Link *link)
+{
+	int left = PQflush(link->conn);
+
+	if (left < 0)
+		link_lose(link, PQerrorMessage(link->conn));
+	else
+		loop_watch(link->loop, link->fd, left > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN, handle, link);
+}
+
+static Prepared *
+find_prepared(const Link *link, const char *name)
+{
+	for (size_t i = 0; i < link->prepared_count; i++)
+		if (link->prepared[i].name == name)
+			return &link->prepared[i];
+	for (size_t i = 0; i < link->prepared_count; i++)
+		if (strcmp(link->prepared[i].name, name) == 0)
+			return &link->prepared[i];
+	return NULL;
+}
+
+static void
+add_segment(Ticket *ticket, SegmentKind kind, const char *statement)
+{
+	ticket->segments[ticket->segment_count++] = (Segment) {kind, statement};
+}
+
+/*
+ * In a transaction of its own, so that nothing that fails before has it left out.
+ */
+static bool
+prepare(Link *link, Ticket *ticket, const char *name, const char *sql)
+{
+	if (find_prepared(link, name))
+		return true;
+	link->prepared = memory_extend(link->prepared, link->prepared_count, sizeof(Prepared));
+	link->prepared[link->prepared_count++] = (Prepared) {name, NULL};
+	add_segment(ticket, SEGMENT_PREPARE, name);
+	return PQsendPrepare(link->conn, name, sql, 0, NULL) && PQpipelineSync(link->conn);
+}
+
+static bool
+send_assume(Link *link, const Ticket *ticket, const char *timeout)
+{
+	const Credential *credential = ticket->unit.credential;
+	const char *key_values[4] = {credential->key_hash, ticket->unit.route, credential->node,
+								 timeout};
+	const char *session_values[5] = {credential->token, credential->csrf,
+									 ticket->unit.is_write ? "t" : "f", ticket->unit.route,
+									 timeout};
+
+	if (credential->kind == CREDENTIAL_KEY)
+		return PQsendQueryPrepared(link->conn, assume_key, 4, key_values, NULL, NULL, 0);
+	return PQsendQueryPrepared(link->conn, assume_session, 5, session_values, NULL, NULL, 0);
+}
+
+static bool
+has_credential(const Ticket *ticket)
+{
+	return ticket->unit.credential && ticket->unit.credential->kind != CREDENTIAL_NONE;
+}
+
+static bool
+prepare_all(Link *link, Ticket *ticket)
+{
+	const Unit *unit = &ticket->unit;
+
+	if (has_credential(ticket) &&
+		!(unit->credential->kind == CREDENTIAL_KEY
+			  ? prepare(link, ticket, assume_key, assume_key_sql)
+			  : prepare(link, ticket, assume_session, assume_session_sql)))
+		return false;
+	if (unit->is_write && !prepare(link, ticket, write_position, write_position_sql))
+		return false;
+	return prepare(link, ticket, unit->statement, unit->sql);
+}
+
+static bool
+send_all(Link *link, Ticket *ticket, const char *timeout)
+{
+	const Unit *unit = &ticket->unit;
+
+	if (!prepare_all(link, ticket))
+		return false;
+	add_segment(ticket, SEGMENT_UNIT, unit->statement);
+	if (has_credential(ticket) && !send_assume(link, ticket, timeout))
+		return false;
+	if (!PQsendQueryPrepared(link->conn, unit->statement, unit->count, unit->values, unit->lengths,
+							 unit->formats, 0) ||
+		!PQpipelineSync(link->conn))
+		return false;
+	if (!unit->is_write)
+		return true;
+	add_segment(ticket, SEGMENT_POSITION, write_position);
+	return PQsendQueryPrepared(link->conn, write_position, 0, NULL, NULL, NULL, 0) &&
+		   PQpipelineSync(link->conn);
+}
+
+void
+link_send(Link *link, Ticket *ticket)
+{
+	char timeout[16];
+
+	ticket->link = link;
+	ticket->next = NULL;
+	ticket->segment_count = ticket->segment = ticket->results = 0;
+	ticket->sent_at = clock_us();
+	if (link->last)
+		link->last->next = ticket;
+	else
+	{
+		link->first = ticket;
+		link->head_since = ticket->sent_at;
+	}
+	link->last = ticket;
+	link->under_way++;
+	link->slow += ticket->unit.is_slow;
+	snprintf(timeout, sizeof(timeout), "%d", ticket->unit.timeout);
+	if (!send_all(link, ticket, timeout))
+		link_lose(link, PQerrorMessage(link->conn));
+	else
+		flush(link);
+}
+
+/* ---- answers ---- */
+
+static void
+keep(PGresult **place, PGresult *result)
+{
+	PQclear(*place);
+	*place = result;
+}
+
+static void
+take_unit_result(Ticket *ticket, PGresult *result)
+{
+	ExecStatusType status = PQresultStatus(result);
+	bool is_assume = has_credential(ticket) && ticket->results == 0;
+
+	ticket->results++;
+	if (status == PGRES_PIPELINE_ABORTED)
+		PQclear(result);
+	else if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK)
+	{
+		ticket->is_refused = is_assume;
+		keep(&ticket->error, result);
+	}
+	else
+		keep(is_assume ? &ticket->identity : &ticket->result, result);
+}
+
+/*
+ * A statement that could not be prepared has its users fail with 26000, which says nothing: they
+ * get the reason instead. It is tried again on the next connection.
+ */
+static void
+explain_unprepared(const Link *link, Ticket *ticket)
+{
+	const char *state = ticket->error ? PQresultErrorField(ticket->error, PG_DIAG_SQLSTATE) : NULL;
+
+	if (state == NULL || strcmp(state, "26000") != 0)
+		return;
+	for (size_t i = 0; i < link->prepared_count; i++)
+		if (link->prepared[i].error &&
+			(link->prepared[i].name == ticket->unit.statement ||
+			 (ticket->is_refused && strncmp(link->prepared[i].name, "assume", 6) == 0)))
+		{
+			keep(&ticket->error, PQcopyResult(link->prepared[i].error, 0));
+			return;
+		}
+}
+
+static void
+take_result(Link *link, Ticket *ticket, PGresult *result)
+{
+	const Segment *segment = &ticket->segments[ticket->segment];
+	bool is_good =
+		PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK;
+	Prepared *prepared;
+
+	switch (segment->kind)
+	{
+		case SEGMENT_PREPARE:
+			prepared = find_prepared(link, segment->statement);
+			if (!is_good && prepared)
+			{
+				log_event(LOG_ERROR, "a statement cannot be prepared",
+						  TEXT("statement", segment->statement),
+						  TEXT("sqlstate", PQresultErrorField(result, PG_DIAG_SQLSTATE)),
+						  TEXT("error", PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY)));
+				keep(&prepared->error, result);
+				return;
+			}
+			break;
+		case SEGMENT_UNIT:
+			take_unit_result(ticket, result);
+			return;
+		case SEGMENT_POSITION:
+			if (is_good && PQntuples(result) == 1)
+				snprintf(ticket->lsn, sizeof(ticket->lsn), "%s", PQgetvalue(result, 0, 0));
+			break;
+	}
+	PQclear(result);
+}
+
+static bool
+is_read_only(const PGresult *error)
+{
+	const char *state = PQresultErrorField(error, PG_DIAG_SQLSTATE);
+
+	return state && strcmp(state, "25006") == 0;
+}
+
+static void
+end_first(Link *link)
+{
+	Ticket *ticket = link->first;
+
+	link->first = ticket->next;
+	if (link->first == NULL)
+		link->last = NULL;
+	link->under_way--;
+	link->slow -= ticket->unit.is_slow;
+	link->head_since = clock_us();
+	ticket->link = NULL;
+	ticket->next = NULL;
+	explain_unprepared(link, ticket);
+	if (link->side == SIDE_LEAD && ticket->error && is_read_only(ticket->error))
+		link_lose(link, "this server is no lead any more");
+	pool_answered(link->pool, ticket);
+}
+
+/*
+ * Each statement's results end with NULL, each segment with a Sync. Answering may send more on this
+ * link, or lose it.
+ */
+static void
+take_results(Link *link)
+{
+	bool was_null = false;
+
+	while (link->conn && link->first && !PQisBusy(link->conn))
+	{
+		PGresult *result = PQgetResult(link->conn);
+		Ticket *ticket = link->first;
+
+		if (result == NULL)
+		{
+			if (was_null)
+				return;
+			was_null = true;
+			continue;
+		}
+		was_null = false;
+		if (PQresultStatus(result) != PGRES_PIPELINE_SYNC)
+		{
+			take_result(link, ticket, result);
+			continue;
+		}
+		PQclear(result);
+		ticket->results = 0;
+		if (++ticket->segment == ticket->segment_count)
+			end_first(link);
+	}
+}
+
+static void
+handle(void *context, int fd, uint32_t events)
+{
+	Link *link = context;
+	PGnotify *notification;
+
+	(void) fd;
+	if (link->state == LINK_CONNECTING)
+	{
+		/* libpq may close the socket and open another one with the same number. */
+		loop_forget(link->loop, link->fd);
+		link->fd = -1;
+		continue_connecting(link, PQconnectPoll(link->conn));
+		return;
+	}
+	if (events & EPOLLOUT)
+		flush(link);
+	if (link->conn == NULL || (events & ~(uint32_t) EPOLLOUT) == 0)
+		return;
+	if (!PQconsumeInput(link->conn))
+	{
+		take_results(link); /* what it said before it went */
+		if (link->conn)
+			link_lose(link, PQerrorMessage(link->conn));
+		return;
+	}
+	take_results(link);
+	while (link->conn && (notification = PQnotifies(link->conn)) != NULL)
+		PQfreemem(notification);
+	if (link->conn && PQstatus(link->conn) == CONNECTION_BAD)
+		link_lose(link, PQerrorMessage(link->conn));
+}
+
+/* ---- cancelling ---- */
+
+static atomic_int cancellers;
+
+static void *
+cancel_in_thread(void *context)
+{
+	PGcancel *cancel = context;
+	char error[256];
+
+	(void) PQcancel(cancel, error, sizeof(error));
+	PQfreeCancel(cancel);
+	atomic_fetch_sub(&cancellers, 1);
+	return NULL;
+}
+
+/*
+ * PQcancel() blocks. By the time it arrives another unit may run, which the pool then tries again.
+ */
+void
+link_cancel(Link *link)
+{
+	pthread_t thread;
+	pthread_attr_t attributes;
+	PGcancel *cancel;
+
+	if (link->first == NULL || link->first->is_cancelled ||
+		atomic_load(&cancellers) >= CANCELLERS || (cancel = PQgetCancel(link->conn)) == NULL)
+		return;
+	atomic_fetch_add(&cancellers, 1);
+	pthread_attr_init(&attributes);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	if (pthread_create(&thread, &attributes, cancel_in_thread, cancel) == 0)
+	{
+		link->first->is_cancelled = true;
+		link->cancelled_at = clock_us();
+	}
+	else
+	{
+		PQfreeCancel(cancel);
+		atomic_fetch_sub(&cancellers, 1);
+	}
+	pthread_attr_destroy(&attributes);
+}
+
+/* ---- the whole ---- */
+
+int
+link_load(const Link *link, int64_t now)
+{
+	int load = link->under_way;
+
+	if (link->slow > 0 || (link->first && now - link->head_since > SLOW_HEAD))
+		load += 1000;
+	return load;
+}
+
+void
+link_open(Link *link, Pool *pool, Loop *loop, const Hosts *hosts, Side side)
+{
+	*link = (Link) {.pool = pool,
+					.loop = loop,
+					.hosts = hosts,
+					.side = side,
+					.fd = -1,
+					.backoff = LEAST_BACKOFF,
+					.timer = {.due = time_is_up, .context = link}};
+	loop_set(loop, &link->timer, clock_ms());
+}
+
+void
+link_close(Link *link)
+{
+	loop_unset(link->loop, &link->timer);
+	link->state = LINK_WAITING;
+	hang_up(link);
+	drop_tickets(link);
+}

@@ -1,0 +1,117 @@
+/*
+ * One connection of the pool, a "link": units are sent one behind the other, and their answers come
+ * in the same order.
+ */
+#ifndef GATEWAY_LINK_H
+#define GATEWAY_LINK_H
+
+#include "gateway/hosts.h"
+#include "gateway/pool.h"
+
+#define SEGMENTS 6 /* of a unit, each ended by a Sync */
+
+typedef enum SegmentKind
+{
+	SEGMENT_PREPARE,
+	SEGMENT_UNIT,
+	SEGMENT_POSITION
+} SegmentKind;
+
+typedef struct Segment
+{
+	SegmentKind kind;
+	const char *statement;
+} Segment;
+
+typedef struct Link Link;
+
+/* A unit that is asked for. */
+struct Ticket
+{
+	Pool *pool;
+	Unit unit;
+	UnitAnswer answer;
+	void *context;
+	Side side;
+	Link *link;	  /* that it was sent on */
+	Ticket *next; /* in a queue: that of the side, or of the link */
+	int tries;
+	int64_t limit;	 /* ms: how long it may wait for a link */
+	int64_t sent_at; /* us */
+	bool is_dropped; /* its client has gone */
+	bool is_cancelled;
+	bool is_lost;
+
+	/* while its answers come */
+	Segment segments[SEGMENTS];
+	int segment_count;
+	int segment;
+	int results; /* of the segment so far */
+	PGresult *identity;
+	PGresult *result;
+	PGresult *error;
+	bool is_refused;
+	char lsn[LSN_SIZE];
+};
+
+typedef enum LinkState
+{
+	LINK_WAITING, /* for the time of the next try */
+	LINK_CONNECTING,
+	LINK_UP
+} LinkState;
+
+typedef struct Prepared
+{
+	const char *name;
+	PGresult *error; /* why it could not be */
+} Prepared;
+
+struct Link
+{
+	Pool *pool;
+	Loop *loop;
+	const Hosts *hosts;
+	Side side;
+	int host;
+	LinkState state;
+	PGconn *conn;
+	int fd;
+	int backoff;
+	Timer timer; /* the next try, or the limit of the one under way */
+	Ticket *first;
+	Ticket *last;
+	int under_way;
+	int slow; /* of them, that may take long */
+	Prepared *prepared;
+	size_t prepared_count;
+	int64_t head_since;	  /* us: since when the first unit is the first */
+	int64_t cancelled_at; /* us: when something was cancelled last */
+};
+
+extern void link_open(Link *link, Pool *pool, Loop *loop, const Hosts *hosts, Side side);
+
+/* Its tickets are given to pool_lost(). */
+extern void link_close(Link *link);
+extern void link_lose(Link *link, const char *reason);
+
+/* Sends a unit; the link has to be up. */
+extern void link_send(Link *link, Ticket *ticket);
+
+/* Has the first unit, which is this one, cancelled by another thread. */
+extern void link_cancel(Link *link);
+
+/* How busy it is; more is busier. */
+extern int link_load(const Link *link, int64_t now);
+
+/* ---- what the pool is told ---- */
+
+extern void pool_linked(Pool *pool, Side side);
+extern void pool_unlinked(Pool *pool, Link *link, bool was_up, bool was_last_host,
+						  const char *reason);
+extern void pool_answered(Pool *pool, Ticket *ticket);
+
+/* The link was lost with this unit under way. */
+extern void pool_lost(Pool *pool, Ticket *ticket);
+
+#endif

@@ -1,0 +1,597 @@
+/*
+ * Connections to the node's own database and to the lead.
+ */
+#include "gateway/pool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "gateway/link.h"
+#include "gateway/token.h"
+
+#define MOST_TRIES 4
+#define MOST_WAITING 8192
+#define LONGEST_WAIT 2000  /* ms for a link, while one may come soon */
+#define LONGEST_QUEUE 8000 /* ms more, while all are busy */
+#define GRACE 3000		   /* ms over its time-out until a unit is given up with its connection */
+#define SWEEP_INTERVAL 100
+#define DEPTH 64 /* units on one link */
+
+typedef struct Half
+{
+	Hosts hosts;
+	Link *links;
+	int link_count;
+	Ticket *first; /* of those that wait for a link */
+	Ticket *last;
+	bool is_down; /* all hosts were tried in vain */
+	bool was_logged;
+	PoolState state;
+} Half;
+
+struct Pool
+{
+	Loop *loop;
+	Half halves[SIDES];
+	int timeout;
+	Ticket *failed; /* to be told that there is no connection */
+	Timer turn;
+	Timer sweep;
+	uint64_t reached;
+};
+
+static const char *const side_names[SIDES] = {"local", "lead", "wake"};
+
+/* ---- tickets ---- */
+
+static void
+clear_answers(Ticket *ticket)
+{
+	PQclear(ticket->identity);
+	PQclear(ticket->result);
+	PQclear(ticket->error);
+	ticket->identity = ticket->result = ticket->error = NULL;
+	ticket->is_refused = ticket->is_cancelled = false;
+	ticket->lsn[0] = '\0';
+}
+
+static void
+free_ticket(Ticket *ticket)
+{
+	clear_answers(ticket);
+	free(ticket);
+}
+
+static void
+answer(Ticket *ticket, Answer *what)
+{
+	if (!ticket->is_dropped)
+	{
+		what->side = ticket->side;
+		what->spent = ticket->sent_at > 0 ? clock_us() - ticket->sent_at : 0;
+		ticket->answer(ticket->context, what);
+	}
+	free_ticket(ticket);
+}
+
+static void
+answer_error(Ticket *ticket, const char *sqlstate, const char *message, const char *hint)
+{
+	answer(
+		ticket,
+		&(Answer) {.state = ANSWER_ERROR, .sqlstate = sqlstate, .message = message, .hint = hint});
+}
+
+/* ---- the queue ---- */
+
+static bool
+is_up(const Half *half)
+{
+	return half->state.connections > 0;
+}
+
+/*
+ * Slow units take no more than the links that leave one for the others.
+ */
+static Link *
+choose_link(Half *half, bool is_slow)
+{
+	int64_t now = clock_us();
+	Link *best = NULL;
+	int best_load = 0;
+	int slow = 0;
+
+	for (int i = 0; i < half->link_count; i++)
+	{
+		Link *link = &half->links[i];
+		int load = link_load(link, now);
+
+		slow += link->state == LINK_UP && link->slow > 0;
+		if (link->state != LINK_UP || link->under_way >= DEPTH || (is_slow && link->under_way > 0))
+			continue;
+		if (best == NULL || load < best_load)
+		{
+			best = link;
+			best_load = load;
+		}
+	}
+	if (is_slow && half->state.connections > 1 && slow >= half->state.connections - 1)
+		return NULL;
+	return best;
+}
+
+static void
+append(Ticket **first, Ticket **last, Ticket *ticket)
+{
+	ticket->next = NULL;
+	if (*last)
+		(*last)->next = ticket;
+	else
+		*first = ticket;
+	*last = ticket;
+}
+
+static void
+fail_later(Ticket *ticket)
+{
+	ticket->next = ticket->pool->failed;
+	ticket->pool->failed = ticket;
+	loop_set(ticket->pool->loop, &ticket->pool->turn, 0);
+}
+
+/*
+ * A unit that finds no link waits for one, unless there is none to be had. Reads of a node whose
+ * own database is down are the lead's.
+ */
+static void
+dispatch(Ticket *ticket)
+{
+	Pool *pool = ticket->pool;
+	Half *half = &pool->halves[ticket->side];
+	Link *link;
+
+	if (ticket->side == SIDE_LOCAL && half->is_down && is_up(&pool->halves[SIDE_LEAD]))
+	{
+		ticket->side = SIDE_LEAD;
+		half = &pool->halves[SIDE_LEAD];
+	}
+	link = half->first == NULL || !ticket->unit.is_slow ? choose_link(half, ticket->unit.is_slow)
+														: NULL;
+	if (link)
+	{
+		half->state.units++;
+		link_send(link, ticket);
+		return;
+	}
+	if (!is_up(half) && (half->is_down || ticket->limit <= clock_ms()))
+	{
+		fail_later(ticket);
+		return;
+	}
+	if (half->state.waiting >= MOST_WAITING || ticket->limit + LONGEST_QUEUE <= clock_ms())
+	{
+		ticket->limit = 0;
+		fail_later(ticket);
+		return;
+	}
+	half->state.waiting++;
+	append(&half->first, &half->last, ticket);
+}
+
+/*
+ * Lets those that wait try again; those that find nothing wait on.
+ */
+static void
+dispatch_waiting(Half *half)
+{
+	Ticket *ticket = half->first;
+
+	half->first = half->last = NULL;
+	half->state.waiting = 0;
+	while (ticket)
+	{
+		Ticket *next = ticket->next;
+
+		ticket->next = NULL;
+		if (ticket->is_dropped)
+			free_ticket(ticket);
+		else
+			dispatch(ticket);
+		ticket = next;
+	}
+}
+
+static void
+try_again(Ticket *ticket)
+{
+	clear_answers(ticket);
+	if (ticket->is_dropped)
+	{
+		free_ticket(ticket);
+		return;
+	}
+	ticket->tries++;
+	ticket->pool->halves[ticket->side].state.retries++;
+	ticket->limit = clock_ms() + LONGEST_WAIT;
+	dispatch(ticket);
+}
+
+Ticket *
+pool_run(Pool *pool, const Unit *unit, UnitAnswer answer, void *context)
+{
+	Ticket *ticket = memory_get(sizeof(Ticket));
+
+	ticket->pool = pool;
+	ticket->unit = *unit;
+	ticket->answer = answer;
+	ticket->context = context;
+	ticket->side = unit->is_write && unit->side == SIDE_LOCAL ? SIDE_LEAD : unit->side;
+	ticket->limit = clock_ms() + LONGEST_WAIT;
+	if (ticket->unit.timeout == 0)
+		ticket->unit.timeout = pool->timeout;
+	dispatch(ticket);
+	return ticket;
+}
+
+void
+pool_cancel(Ticket *ticket)
+{
+	Link *link = ticket->link;
+
+	ticket->is_dropped = true;
+	if (link == NULL || link->first != ticket)
+		return;
+	ticket->pool->halves[ticket->side].state.cancels++;
+	link_cancel(link);
+}
+
+/* ---- answers ---- */
+
+static bool
+is_state(const char *state, const char *wanted)
+{
+	return state && strncmp(state, wanted, strlen(wanted)) == 0;
+}
+
+/*
+ * Was it cancelled by a cancel that was meant for the one before it?
+ */
+static bool
+is_stray(const Link *links, int count, const Ticket *ticket)
+{
+	int64_t now = clock_us();
+
+	for (int i = 0; i < count; i++)
+		if (links[i].cancelled_at > 0 && links[i].cancelled_at >= ticket->sent_at - 5000000 &&
+			now - ticket->sent_at < (int64_t) ticket->unit.timeout * 950)
+			return true;
+	return false;
+}
+
+/*
+ * What failed in a way that another try may not.
+ */
+static bool
+is_tried_again(Ticket *ticket, const char *state)
+{
+	Pool *pool = ticket->pool;
+	Half *half = &pool->halves[ticket->side];
+
+	if (ticket->tries >= MOST_TRIES)
+		return false;
+	if (is_state(state, "40001") || is_state(state, "40P01"))
+		return true;
+	if (is_state(state, "57014"))
+		return is_stray(half->links, half->link_count, ticket);
+	if (!is_state(state, "25006") || ticket->side == SIDE_WAKE)
+		return false;
+	ticket->side = SIDE_LEAD; /* or another one of those that may be it */
+	return true;
+}
+
+static bool
+has_role(const Ticket *ticket)
+{
+	static const char *const names[] = {"user", "agent", "node", "monitor"};
+	const char *role;
+
+	if (ticket->identity == NULL || ticket->unit.roles == 0xfu || ticket->unit.roles == 0 ||
+		PQntuples(ticket->identity) != 1)
+		return true;
+	role = PQgetvalue(ticket->identity, 0, 1);
+	for (int i = 0; i < 4; i++)
+		if (strcmp(names[i], role) == 0)
+			return ticket->unit.roles & 1u << i;
+	return false;
+}
+
+static void
+answer_result(Ticket *ticket)
+{
+	if (!has_role(ticket))
+	{
+		ticket->is_refused = true;
+		answer(ticket, &(Answer) {.state = ANSWER_ERROR,
+								  .sqlstate = "42501",
+								  .message = "keys of this role may not do this",
+								  .is_refused = true});
+		return;
+	}
+	answer(ticket, &(Answer) {.state = ANSWER_OK,
+							  .result = ticket->result,
+							  .identity = ticket->identity,
+							  .lsn = ticket->lsn[0] ? ticket->lsn : NULL});
+}
+
+void
+pool_answered(Pool *pool, Ticket *ticket)
+{
+	Half *half = &pool->halves[ticket->side];
+	const char *state = ticket->error ? PQresultErrorField(ticket->error, PG_DIAG_SQLSTATE) : NULL;
+
+	if (half->first || ticket->unit.is_slow)
+		loop_set(pool->loop, &pool->turn, 0);
+	if (ticket->is_dropped)
+		free_ticket(ticket);
+	else if (ticket->error == NULL && ticket->result)
+		answer_result(ticket);
+	else if (is_tried_again(ticket, state))
+		try_again(ticket);
+	else
+		answer(ticket,
+			   &(Answer) {.state = ANSWER_ERROR,
+						  .identity = ticket->identity,
+						  .sqlstate = state ? state : "XX000",
+						  .message = PQresultErrorField(ticket->error, PG_DIAG_MESSAGE_PRIMARY),
+						  .detail = PQresultErrorField(ticket->error, PG_DIAG_MESSAGE_DETAIL),
+						  .hint = PQresultErrorField(ticket->error, PG_DIAG_MESSAGE_HINT),
+						  .is_refused = ticket->is_refused});
+}
+
+/*
+ * A write of which nothing was heard may have been done; one that was told that it failed was not,
+ * even if the connection went with it.
+ */
+void
+pool_lost(Pool *pool, Ticket *ticket)
+{
+	(void) pool;
+	ticket->is_lost = ticket->unit.is_write && ticket->error == NULL;
+	if (ticket->is_dropped)
+		free_ticket(ticket);
+	else if (ticket->is_lost || ticket->tries >= MOST_TRIES)
+		fail_later(ticket);
+	else
+		try_again(ticket);
+}
+
+/* ---- links ---- */
+
+void
+pool_linked(Pool *pool, Side side)
+{
+	Half *half = &pool->halves[side];
+
+	half->state.connections++;
+	if (half->is_down || !half->was_logged)
+		log_event(LOG_INFO, "database connected", TEXT("side", side_names[side]));
+	half->is_down = false;
+	half->was_logged = true;
+	if (side == SIDE_LOCAL)
+		pool->reached = 0; /* it may be another server than before */
+	loop_set(pool->loop, &pool->turn, 0);
+}
+
+void
+pool_unlinked(Pool *pool, Link *link, bool was_up, bool was_last_host, const char *reason)
+{
+	Half *half = &pool->halves[link->side];
+
+	if (was_up)
+	{
+		half->state.connections--;
+		half->state.losses++;
+		log_event(LOG_WARNING, "database connection lost", TEXT("side", side_names[link->side]),
+				  TEXT("reason", reason));
+	}
+	if (is_up(half) || !was_last_host)
+		return;
+	if (!half->is_down)
+		log_event(LOG_WARNING, "database not connected", TEXT("side", side_names[link->side]),
+				  TEXT("reason", reason));
+	half->is_down = true;
+	loop_set(pool->loop, &pool->turn, 0);
+}
+
+/* ---- turns ---- */
+
+static void
+answer_failed(Pool *pool)
+{
+	Ticket *ticket = pool->failed;
+
+	pool->failed = NULL;
+	while (ticket)
+	{
+		Ticket *next = ticket->next;
+
+		if (ticket->is_lost)
+			answer(ticket, &(Answer) {.state = ANSWER_LOST,
+									  .sqlstate = "08006",
+									  .message = "the connection was lost"});
+		else if (ticket->limit == 0)
+			answer_error(ticket, "53300", "too much waits for the database", NULL);
+		else
+			answer(
+				ticket,
+				&(Answer) {.state = ANSWER_UNAVAILABLE,
+						   .sqlstate = "08001",
+						   .message = ticket->side == SIDE_LEAD
+										  ? "the lead cannot be reached, so nothing can be written"
+										  : "the database cannot be reached",
+						   .hint = "Try again: reads go on while the lead is away."});
+		ticket = next;
+	}
+}
+
+static void
+turn(void *context)
+{
+	Pool *pool = context;
+
+	for (int side = 0; side < SIDES; side++)
+		dispatch_waiting(&pool->halves[side]);
+	answer_failed(pool);
+}
+
+/*
+ * What has waited too long, what no longer has a client, and connections that do not answer.
+ */
+static void
+sweep_link(Pool *pool, Link *link, int64_t now)
+{
+	const Ticket *head = link->first;
+
+	if (link->state != LINK_UP || head == NULL)
+		return;
+	if (head->is_dropped && !head->is_cancelled)
+		link_cancel(link);
+	if (head->side != SIDE_WAKE &&
+		now - link->head_since > ((int64_t) head->unit.timeout + GRACE) * 1000)
+		link_lose(link, "a statement is not answered");
+	(void) pool;
+}
+
+static void
+sweep(void *context)
+{
+	Pool *pool = context;
+	int64_t now = clock_us();
+
+	for (int side = 0; side < SIDES; side++)
+	{
+		Half *half = &pool->halves[side];
+
+		for (int i = 0; i < half->link_count; i++)
+			sweep_link(pool, &half->links[i], now);
+		if (half->first)
+			loop_set(pool->loop, &pool->turn, 0);
+	}
+	loop_set(pool->loop, &pool->sweep, clock_ms() + SWEEP_INTERVAL);
+}
+
+/* ---- the whole ---- */
+
+static bool
+open_half(Pool *pool, Side side, const char *conninfo, int count, char **problem)
+{
+	Half *half = &pool->halves[side];
+
+	if (!hosts_read(&half->hosts, conninfo, problem))
+		return false;
+	half->links = memory_get((size_t) count * sizeof(Link));
+	half->link_count = count;
+	for (int i = 0; i < count; i++)
+		link_open(&half->links[i], pool, pool->loop, &half->hosts, side);
+	return true;
+}
+
+Pool *
+pool_open(Loop *loop, const PoolConfig *config, char **problem)
+{
+	Pool *pool = memory_get(sizeof(Pool));
+
+	pool->loop = loop;
+	pool->timeout = config->timeout;
+	pool->turn = (Timer) {.due = turn, .context = pool};
+	pool->sweep = (Timer) {.due = sweep, .context = pool};
+	loop_set(loop, &pool->sweep, clock_ms());
+	for (int side = 0; side < SIDES; side++)
+		if (!open_half(pool, (Side) side,
+					   side == SIDE_LEAD && config->lead ? config->lead : config->local,
+					   config->connections[side], problem))
+		{
+			pool_close(pool);
+			return NULL;
+		}
+	return pool;
+}
+
+static void
+drop_all(Ticket *ticket)
+{
+	while (ticket)
+	{
+		Ticket *next = ticket->next;
+
+		free_ticket(ticket);
+		ticket = next;
+	}
+}
+
+void
+pool_close(Pool *pool)
+{
+	if (pool == NULL)
+		return;
+	loop_unset(pool->loop, &pool->turn);
+	loop_unset(pool->loop, &pool->sweep);
+	for (int side = 0; side < SIDES; side++)
+	{
+		Half *half = &pool->halves[side];
+
+		for (int i = 0; i < half->link_count; i++)
+		{
+			for (Ticket *ticket = half->links[i].first; ticket; ticket = ticket->next)
+				ticket->is_dropped = true;
+			link_close(&half->links[i]);
+		}
+		free(half->links);
+		hosts_free(&half->hosts);
+		drop_all(half->first);
+	}
+	drop_all(pool->failed);
+	loop_unset(pool->loop, &pool->turn);
+	free(pool);
+}
+
+bool
+pool_is_up(const Pool *pool, Side side)
+{
+	return is_up(&pool->halves[side]);
+}
+
+void
+pool_set_timeout(Pool *pool, int timeout)
+{
+	pool->timeout = timeout;
+}
+
+bool
+pool_has_reached(const Pool *pool, const char *lsn)
+{
+	return token_lsn(lsn) <= pool->reached;
+}
+
+void
+pool_note_reached(Pool *pool, const char *lsn)
+{
+	uint64_t position = token_lsn(lsn);
+
+	if (position > pool->reached)
+		pool->reached = position;
+}
+
+void
+pool_state(const Pool *pool, Side side, PoolState *state)
+{
+	const Half *half = &pool->halves[side];
+
+	*state = half->state;
+	state->under_way = 0;
+	for (int i = 0; i < half->link_count; i++)
+		state->under_way += half->links[i].under_way;
+}
