@@ -6344,6 +6344,10 @@ CREATE FUNCTION aurora.count_job(queue_id int, class aurora.job_class, event tex
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'aurora_count_job';
 COMMENT ON FUNCTION aurora.count_job(int, aurora.job_class, text) IS 'Counts an event (submitted, failed, lapsed, cancelled) for job_minute.';
 
+CREATE FUNCTION aurora.ring_news() RETURNS void
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'aurora_ring_news';
+COMMENT ON FUNCTION aurora.ring_news() IS 'When this transaction commits, wait_published() returns to whoever shows what it changed.';
+
 -- ---- submitting ----
 
 CREATE FUNCTION aurora.submit_job(queue text DEFAULT 'default', payload jsonb DEFAULT '{}', class text DEFAULT 'normal', kind text DEFAULT NULL,
@@ -7815,6 +7819,7 @@ BEGIN
     IF NOT aurora.finish_job(job_id, attempt, result) THEN
         RETURN false;
     END IF;
+    PERFORM aurora.ring_news();
     IF held.state = 'running' THEN
         DELETE FROM aurora.generation g WHERE g.job_id = finish_generation.job_id;
         at := regexp_match(held.taker, '^([^/]+)/([0-9]{1,4})$');
@@ -8639,6 +8644,82 @@ $$;
 COMMENT ON FUNCTION aurora.trim_sessions() IS
     'Forgets revocations of sessions that have expired and keys whose sessions have, and renews the key that signs where that is due; returns how many rows it forgot. A duty of the lead. Errors: 25006 on a standby.';
 
+-- What a gateway reads for the streams that it shows: of many topics and texts at once, for whom
+-- open_stream() and the rights to jobs are asked one by one.
+
+CREATE PROCEDURE aurora.wait_published(seen bigint, timeout_ms int, INOUT "position" bigint DEFAULT NULL)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'aurora_wait_published';
+COMMENT ON PROCEDURE aurora.wait_published(bigint, int, bigint) IS
+    'Waits until anything is published in this database, or output of a generation stored, or a job ended, since a position, and gives the position to go on from; up to the time-out (0 to 600000 ms). 0 returns at once. It can return for nothing, and can miss what a prepared transaction did: look by yourself every second. It holds no snapshot while it waits, so it is called by itself; works on a standby. For members of aurora_gateway. Errors: 25001 inside a transaction or function, 55000 no preloaded library, 22023.';
+
+CREATE FUNCTION aurora.open_stream(topic text, after_seq bigint, in_epoch uuid, company text, OUT topic_id bigint, OUT state text,
+                                   OUT resume_after bigint, OUT last_seq bigint, OUT epoch uuid) RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_open_stream';
+COMMENT ON FUNCTION aurora.open_stream(text, bigint, uuid, text) IS
+    'May the caller read the topic, and can a cursor go on there: its number, the state and resume_after as cursor_state() has them, the number of its last event, and the epoch of the event that a stream goes on after. A topic that is not there yet has the number null, state continues. Asked at a subscription, and again now and then, since rights can be taken. Errors: 42501, 22023, 22004.';
+
+CREATE FUNCTION aurora.topic_heads(topic_ids bigint[]) RETURNS TABLE (topic_id bigint, first_seq bigint, last_seq bigint, epoch uuid)
+    LANGUAGE c STABLE PARALLEL RESTRICTED STRICT ROWS 100 AS 'MODULE_PATHNAME', 'aurora_topic_heads';
+COMMENT ON FUNCTION aurora.topic_heads(bigint[]) IS
+    'Where topics stand: the oldest event that is kept, the last one, and its epoch. Those that are not there are left out. For members of aurora_gateway, which have asked open_stream() for whom they read. Errors: 42501.';
+
+CREATE FUNCTION aurora.topic_events(topic_id bigint, after_seq bigint, max_rows int)
+    RETURNS TABLE (seq bigint, epoch uuid, at timestamptz, publisher text, client_id text, payload jsonb)
+    LANGUAGE c STABLE PARALLEL RESTRICTED STRICT ROWS 100 AS 'MODULE_PATHNAME', 'aurora_topic_events';
+COMMENT ON FUNCTION aurora.topic_events(bigint, bigint, int) IS
+    'The events of a topic after a number, in their order, up to max_rows (1 to 10000). For members of aurora_gateway, which have asked open_stream() for whom they read. Errors: 22023, 42501.';
+
+CREATE FUNCTION aurora.job_outputs(job_ids bigint[], after_tokens bigint[])
+    RETURNS TABLE (job_id bigint, state text, first_token bigint, last_token bigint, text text, restarted boolean, finish_reason text,
+                   error text, prompt_tokens bigint, completion_tokens bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    result jsonb;
+    usage jsonb;
+    began bigint;
+    wanted record;
+BEGIN
+    PERFORM aurora.require_gateway();
+    IF cardinality(job_ids) IS DISTINCT FROM cardinality(after_tokens) OR cardinality(job_ids) > 10000 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'job_ids and after_tokens are of different lengths, or longer than 10000', HINT = 'Each job has the token after which its text goes on, 0 from the start.';
+    END IF;
+    FOR wanted IN SELECT u.id, coalesce(u.after, 0) AS after FROM unnest(job_ids, after_tokens) u (id, after) LOOP
+        job_id := wanted.id;
+        SELECT j.state, j.error, NULL INTO state, error, result FROM aurora.job j WHERE j.job_id = wanted.id;
+        IF NOT FOUND THEN
+            SELECT a.state, a.error, a.result INTO state, error, result FROM aurora.job_archive a WHERE a.job_id = wanted.id;
+            CONTINUE WHEN NOT FOUND;
+        END IF;
+        usage := result -> 'usage';
+        finish_reason := CASE state WHEN 'done' THEN coalesce(result ->> 'finish_reason', 'stop') WHEN 'cancelled' THEN 'cancelled'
+                                    WHEN 'dead' THEN 'error' WHEN 'discarded' THEN 'error' END;
+        prompt_tokens := aurora.number_or_null(usage, 'prompt_tokens')::bigint;
+        completion_tokens := aurora.number_or_null(usage, 'completion_tokens')::bigint;
+        SELECT o.token_no, o.began_at INTO last_token, began FROM aurora.generation_output o WHERE o.job_id = wanted.id ORDER BY o.token_no DESC LIMIT 1;
+        IF FOUND THEN
+            -- A text that began anew after what was read comes whole, and what was read no longer counts.
+            restarted := wanted.after < began AND wanted.after > 0;
+            first_token := greatest(wanted.after, began);
+            SELECT coalesce(string_agg(o.text, '' ORDER BY o.token_no), '') INTO text FROM aurora.generation_output o
+                WHERE o.job_id = wanted.id AND o.token_no > first_token;
+        ELSE
+            -- The pieces are forgotten before the result is.
+            restarted := false;
+            first_token := 0;
+            last_token := CASE WHEN state = 'done' AND result ->> 'text' <> '' THEN greatest(completion_tokens, 1) ELSE 0 END;
+            text := CASE WHEN last_token > wanted.after THEN result ->> 'text' ELSE '' END;
+        END IF;
+        last_token := greatest(last_token, wanted.after);
+        IF text <> '' OR restarted OR finish_reason IS NOT NULL THEN
+            RETURN NEXT;
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION aurora.job_outputs(bigint[], bigint[]) IS
+    'Of many jobs what is new in their texts after a token each: the tokens from first_token, not itself, to last_token, which is what to ask after the next time, and their text; restarted: the text began anew, and what was read before no longer counts; finish_reason: the model''s (stop, length, ...), cancelled or error, null while it goes on; error: why, or why the last attempt failed; tokens of a job that is done. Jobs of which nothing is new are left out, as are those that are not there. Works on every replica. For members of aurora_gateway, which know whose jobs they are. Errors: 22023, 42501.';
+
 -- Who may what with the gateway: the functions check it themselves.
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA aurora FROM PUBLIC;
@@ -8656,3 +8737,7 @@ GRANT EXECUTE ON FUNCTION aurora.assume_session, aurora.log_in, aurora.log_in_by
 GRANT EXECUTE ON FUNCTION aurora.set_password, aurora.revoke_sessions
     TO aurora_admin, aurora_operator, aurora_user, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.rotate_session_keys, aurora.trim_sessions TO aurora_admin;
+GRANT EXECUTE ON PROCEDURE aurora.wait_published TO aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.topic_heads, aurora.topic_events, aurora.job_outputs TO aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.open_stream
+    TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;

@@ -5,6 +5,7 @@
 #include "core/core.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/condition_variable.h"
@@ -38,6 +39,7 @@ typedef struct BellState
 	int count;
 	bool overflowed;
 	Collected collected[ROOM];
+	Bell news; /* that of AURORA_BELL_NEWS, which nothing else rings */
 	Bell bells[BELLS];
 } BellState;
 
@@ -62,7 +64,7 @@ hash_of(AuroraBell kind, int64 id)
 static Bell *
 bell_of(AuroraBell kind, int64 id)
 {
-	return &state->bells[hash_of(kind, id) % BELLS];
+	return kind == AURORA_BELL_NEWS ? &state->news : &state->bells[hash_of(kind, id) % BELLS];
 }
 
 static void
@@ -206,7 +208,11 @@ ring_pending(XactEvent event, void *arg)
 	if (event == XACT_EVENT_COMMIT)
 	{
 		for (int i = 0; i < pending.count; i++)
+		{
+			if (pending.rings[i].kind == AURORA_BELL_NEWS)
+				pending.rings[i].value = (int64) XactLastCommitEnd;
 			aurora_bell_ring(pending.rings[i].kind, pending.rings[i].id);
+		}
 		if (state->database == MyDatabaseId)
 			collect_pending();
 	}
@@ -260,16 +266,22 @@ aurora_bell_take_collected(AuroraRing rings[AURORA_BELL_MAX_COLLECTED], bool *co
 /* ---- setting up ---- */
 
 static void
+set_up_bell(Bell *bell)
+{
+	ConditionVariableInit(&bell->condition);
+	pg_atomic_init_u64(&bell->rings, 0);
+}
+
+static void
 set_up_state(void *memory)
 {
 	state = memory;
 	state->lock = &GetNamedLWLockTranche("aurora_bell")->lock;
-	if (!IsUnderPostmaster)
-		for (int i = 0; i < BELLS; i++)
-		{
-			ConditionVariableInit(&state->bells[i].condition);
-			pg_atomic_init_u64(&state->bells[i].rings, 0);
-		}
+	if (IsUnderPostmaster)
+		return;
+	set_up_bell(&state->news);
+	for (int i = 0; i < BELLS; i++)
+		set_up_bell(&state->bells[i]);
 }
 
 void

@@ -51,6 +51,8 @@ typedef enum AuroraBell
 	AURORA_BELL_TOPIC,
 	AURORA_BELL_QUEUE,
 	AURORA_BELL_NOTE,
+	AURORA_BELL_NEWS, /* anything that streams show; its value is where its commit ends in the WAL
+					   */
 } AuroraBell;
 
 extern void aurora_bell_init(void);

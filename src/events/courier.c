@@ -106,9 +106,9 @@ take_rings(void)
 	{
 		if (taken[i].kind == AURORA_BELL_NOTE)
 			noted = true;
-		else
+		else if (taken[i].kind != AURORA_BELL_NEWS)
 			keep_ring(&taken[i]);
-		if (is_event(&taken[i]))
+		if (is_event(&taken[i]) || taken[i].kind == AURORA_BELL_NEWS)
 		{
 			snprintf(text, sizeof(text), INT64_FORMAT " " INT64_FORMAT, taken[i].id,
 					 taken[i].value);
@@ -194,7 +194,8 @@ serve_lead(void)
 /* ---- hearing, on a standby ---- */
 
 /*
- * A message is the number of a topic and that of an event; anything else is none of ours.
+ * A message is the number of a topic and that of an event, or 0 and where the commit of news ends
+ * in the write-ahead log; anything else is none of ours.
  */
 static void
 hear(const char *text)
@@ -207,8 +208,12 @@ hear(const char *text)
 		return;
 	text = end + 1;
 	seq = strtoll(text, &end, 10);
-	if (end != text && *end == '\0' && topic_id > 0 && seq > 0 && RecoveryInProgress())
+	if (end == text || *end != '\0' || seq <= 0 || !RecoveryInProgress())
+		return;
+	if (topic_id > 0)
 		aurora_wait_announce(topic_id, seq);
+	else if (topic_id == 0)
+		aurora_wait_announce_news(seq);
 }
 
 /* ---- the process ---- */

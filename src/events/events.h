@@ -138,6 +138,18 @@ extern void aurora_wait_init(void);
 /* A standby has heard that the topic has that number by now. */
 extern void aurora_wait_announce(int64 topic_id, int64 seq);
 
+/* A standby has heard that there are news up to that position in the write-ahead log. */
+extern void aurora_wait_announce_news(int64 lsn);
+
+/*
+ * Up to where there are news, as this standby has heard, and since when it has; false when it hears
+ * of none.
+ */
+extern bool aurora_wait_announced_news(int64 *lsn, int64 *heard_us);
+
+/* Raises 25001 unless the procedure of that name may end its transaction, and so wait. */
+extern void aurora_wait_require_nonatomic(FunctionCallInfo fcinfo, const char *name);
+
 /* Does a standby hear of events; when not, who waits there looks for itself. */
 extern void aurora_wait_set_announced(bool announced);
 

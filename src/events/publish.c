@@ -183,6 +183,7 @@ append(const AuroraNewEvent *event)
 	note_epoch(topic_id, seq, DatumGetInt32(column(3)), DatumGetInt64(column(4)));
 	if (run(event->client_id ? &insert_once : &insert_event, values, nulls) == 0)
 		return first_of_client(event, topic_id);
+	aurora_bell_ring_at_commit(AURORA_BELL_NEWS, 0, 0);
 	aurora_bell_ring_at_commit(AURORA_BELL_TOPIC, topic_id, seq);
 	return seq;
 }

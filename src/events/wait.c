@@ -38,6 +38,8 @@ typedef struct WaitState
 {
 	LWLock *lock;
 	Oid database; /* of which a standby hears from Redis; invalid for none */
+	int64 news;	  /* up to where there are news, and when that was heard */
+	int64 news_heard_us;
 	Hint hints[HINTS];
 } WaitState;
 
@@ -71,6 +73,37 @@ aurora_wait_announce(int64 topic_id, int64 seq)
 		*hint = (Hint) {.topic_id = topic_id, .seq = seq};
 	LWLockRelease(state->lock);
 	aurora_bell_ring(AURORA_BELL_TOPIC, topic_id);
+}
+
+/*
+ * What does not come was lost with a former lead: after a while a lower position counts again.
+ */
+void
+aurora_wait_announce_news(int64 lsn)
+{
+	int64 now = aurora_clock_us();
+
+	LWLockAcquire(state->lock, LW_EXCLUSIVE);
+	if (lsn > state->news || now > state->news_heard_us + ANNOUNCED_US)
+	{
+		state->news = lsn;
+		state->news_heard_us = now;
+	}
+	LWLockRelease(state->lock);
+	aurora_bell_ring(AURORA_BELL_NEWS, 0);
+}
+
+bool
+aurora_wait_announced_news(int64 *lsn, int64 *heard_us)
+{
+	bool announced;
+
+	LWLockAcquire(state->lock, LW_SHARED);
+	announced = state->database == MyDatabaseId;
+	*lsn = state->news;
+	*heard_us = state->news_heard_us;
+	LWLockRelease(state->lock);
+	return announced;
 }
 
 void
@@ -219,16 +252,17 @@ wait_for_events(Wait *wait)
 
 /* ---- SQL ---- */
 
-static void
-require_nonatomic(FunctionCallInfo fcinfo)
+void
+aurora_wait_require_nonatomic(FunctionCallInfo fcinfo, const char *name)
 {
 	if (fcinfo->context && IsA(fcinfo->context, CallContext) &&
 		!castNode(CallContext, fcinfo->context)->atomic)
 		return;
 	ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-					errmsg("wait_events() cannot wait inside a transaction"),
+					errmsg("%s() cannot wait inside a transaction", name),
 					errhint("Call it by itself, outside a transaction block and outside functions: "
-							"CALL aurora.wait_events(...).")));
+							"CALL aurora.%s(...).",
+							name)));
 }
 
 static int64
@@ -289,7 +323,7 @@ aurora_wait_events(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("waiting needs the preloaded library"),
 						errhint("Add aurora to shared_preload_libraries and restart the server.")));
-	require_nonatomic(fcinfo);
+	aurora_wait_require_nonatomic(fcinfo, "wait_events");
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "wait_events() gives a row");
 	desc = BlessTupleDesc(desc);

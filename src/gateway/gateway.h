@@ -71,9 +71,4 @@ extern int32 aurora_signing_key_current(Snapshot snapshot, AuroraSigningKey *key
 
 extern void aurora_session_init(void);
 
-/* ---- position.c ---- */
-
-/* Raises 25001 unless the procedure of that name may end its transaction. */
-extern void aurora_gateway_require_nonatomic(FunctionCallInfo fcinfo, const char *name);
-
 #endif

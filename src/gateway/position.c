@@ -7,10 +7,10 @@
 #include "access/htup_details.h"
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
+#include "events/events.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "storage/latch.h"
 #include "utils/pg_lsn.h"
 #include "utils/wait_event.h"
@@ -80,7 +80,7 @@ aurora_wait_for_lsn(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("a position and a timeout of 0 to %d ms are needed", LONGEST_MS),
 						errhint("aurora.write_position() gives the position of a write.")));
-	aurora_gateway_require_nonatomic(fcinfo, "wait_for_lsn");
+	aurora_wait_require_nonatomic(fcinfo, "wait_for_lsn");
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "wait_for_lsn() gives a row");
 	desc = BlessTupleDesc(desc);
@@ -96,17 +96,4 @@ aurora_wait_for_lsn(PG_FUNCTION_ARGS)
 	}
 	values[0] = BoolGetDatum(arrived);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
-}
-
-void
-aurora_gateway_require_nonatomic(FunctionCallInfo fcinfo, const char *name)
-{
-	if (fcinfo->context && IsA(fcinfo->context, CallContext) &&
-		!castNode(CallContext, fcinfo->context)->atomic)
-		return;
-	ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-					errmsg("%s() cannot wait inside a transaction", name),
-					errhint("Call it by itself, outside a transaction block and outside functions: "
-							"CALL aurora.%s(...).",
-							name)));
 }

@@ -245,6 +245,7 @@ insert_piece(Appending *appending, int64 job_id, int32 company_id, int32 token_n
 	aurora_job_table_open(&appending->pieces, name);
 	aurora_job_table_insert(&appending->pieces, values, nulls);
 	aurora_job_table_close(&appending->pieces);
+	aurora_bell_ring_at_commit(AURORA_BELL_NEWS, 0, 0);
 }
 
 /*

@@ -112,6 +112,7 @@ BEGIN
     IF NOT aurora.finish_job(job_id, attempt, result) THEN
         RETURN false;
     END IF;
+    PERFORM aurora.ring_news();
     IF held.state = 'running' THEN
         DELETE FROM aurora.generation g WHERE g.job_id = finish_generation.job_id;
         at := regexp_match(held.taker, '^([^/]+)/([0-9]{1,4})$');

@@ -28,6 +28,7 @@ PG_FUNCTION_INFO_V1(aurora_job_leaves);
 PG_FUNCTION_INFO_V1(aurora_queue_due);
 PG_FUNCTION_INFO_V1(aurora_ring_queue);
 PG_FUNCTION_INFO_V1(aurora_count_job);
+PG_FUNCTION_INFO_V1(aurora_ring_news);
 
 /* ---- names ---- */
 
@@ -205,6 +206,18 @@ aurora_count_job(PG_FUNCTION_ARGS)
 							  .cancelled = strcmp(event, "cancelled") == 0};
 
 	aurora_lane_count(PG_GETARG_INT32(0), aurora_job_class_from_oid(PG_GETARG_OID(1)), &counts);
+	if (!counts.submitted)
+		aurora_bell_ring_at_commit(AURORA_BELL_NEWS, 0, 0);
+	PG_RETURN_VOID();
+}
+
+/*
+ * ring_news(): when this transaction commits, whoever shows texts of jobs looks again.
+ */
+Datum
+aurora_ring_news(PG_FUNCTION_ARGS)
+{
+	aurora_bell_ring_at_commit(AURORA_BELL_NEWS, 0, 0);
 	PG_RETURN_VOID();
 }
 

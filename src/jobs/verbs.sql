@@ -22,6 +22,10 @@ CREATE FUNCTION aurora.count_job(queue_id int, class aurora.job_class, event tex
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'aurora_count_job';
 COMMENT ON FUNCTION aurora.count_job(int, aurora.job_class, text) IS 'Counts an event (submitted, failed, lapsed, cancelled) for job_minute.';
 
+CREATE FUNCTION aurora.ring_news() RETURNS void
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'aurora_ring_news';
+COMMENT ON FUNCTION aurora.ring_news() IS 'When this transaction commits, wait_published() returns to whoever shows what it changed.';
+
 -- ---- submitting ----
 
 CREATE FUNCTION aurora.submit_job(queue text DEFAULT 'default', payload jsonb DEFAULT '{}', class text DEFAULT 'normal', kind text DEFAULT NULL,
