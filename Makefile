@@ -46,7 +46,7 @@ SQL_secrets = secrets keys values audit rights
 SQL_priority = priority surface settings items duties rights
 SQL_jobs = jobs queues verbs settle views rights
 SQL_gpu = gpu devices generate output views rights
-SQL_gateway = gateway sessions streams rights
+SQL_gateway = gateway sessions streams webhooks metrics rights
 SQL_SOURCES = $(foreach c,core $(CAPABILITIES),$(patsubst %,src/$(c)/%.sql,$(SQL_$(c))))
 
 sql: aurora--1.0.sql  ## rebuild aurora--1.0.sql from src/*/*.sql

@@ -5697,6 +5697,7 @@ CREATE FUNCTION aurora.duty_definitions(OUT duty text, OUT runs_by text, OUT sch
            ('rotate_generation_output', 'worker', 'every hour', 'rotate_generation_output', 'forgets the pieces of streamed text'),
            ('trim_events', 'worker', 'every minute', 'trim_events', 'removes events that are no longer kept'),
            ('trim_sessions', 'worker', 'every minute', 'trim_sessions', 'renews the key that signs sessions, and forgets what has ended'),
+           ('trim_webhooks', 'worker', 'every hour', 'trim_webhooks', 'forgets old webhooks'),
            ('archive_q4', 'pg_cron', '7 * * * *', 'archive_q4', 'archives what has been in Q4 for 48 hours'),
            ('sweep_cells', 'pg_cron', '23 3 * * *', 'sweep_cells', 'removes emptied cells'),
            ('set_groups_apart', 'pg_cron', '29 3 * * *', 'set_groups_apart', 'gives crowded groups cells of their own'),
@@ -8720,6 +8721,378 @@ $$;
 COMMENT ON FUNCTION aurora.job_outputs(bigint[], bigint[]) IS
     'Of many jobs what is new in their texts after a token each: the tokens from first_token, not itself, to last_token, which is what to ask after the next time, and their text; restarted: the text began anew, and what was read before no longer counts; finish_reason: the model''s (stop, length, ...), cancelled or error, null while it goes on; error: why, or why the last attempt failed; tokens of a job that is done. Jobs of which nothing is new are left out, as are those that are not there. Works on every replica. For members of aurora_gateway, which know whose jobs they are. Errors: 22023, 42501.';
 
+-- Webhooks: what others send is kept as it came, to be verified and read later.
+
+CREATE TABLE aurora.webhook_provider (
+    provider text COLLATE "C" PRIMARY KEY,
+    company_id int REFERENCES aurora.company,
+    unverified bigint NOT NULL DEFAULT 0,
+    received bigint NOT NULL DEFAULT 0,
+    added_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    added_by text NOT NULL,
+    CONSTRAINT webhook_provider_provider_check CHECK (provider ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
+    CONSTRAINT webhook_provider_counts_check CHECK (unverified >= 0 AND received >= 0)
+) WITH (fillfactor = 50, vacuum_truncate = off);
+COMMENT ON TABLE aurora.webhook_provider IS 'Who may send webhooks. Change it with add_webhook() and remove_webhook().';
+COMMENT ON COLUMN aurora.webhook_provider.provider IS 'Name of the provider, a DNS label; the last part of the path to which it sends.';
+COMMENT ON COLUMN aurora.webhook_provider.company_id IS 'The company that it sends for; null for all.';
+COMMENT ON COLUMN aurora.webhook_provider.unverified IS 'What it has sent that nobody has verified yet.';
+COMMENT ON COLUMN aurora.webhook_provider.received IS 'All that it has ever sent.';
+COMMENT ON COLUMN aurora.webhook_provider.added_at IS 'When it was added.';
+COMMENT ON COLUMN aurora.webhook_provider.added_by IS 'Who added it.';
+
+CREATE SEQUENCE aurora.webhook_webhook_id_seq;
+COMMENT ON SEQUENCE aurora.webhook_webhook_id_seq IS 'Numbers the webhooks.';
+
+CREATE TABLE aurora.webhook (
+    webhook_id bigint PRIMARY KEY DEFAULT nextval('aurora.webhook_webhook_id_seq'),
+    provider text COLLATE "C" NOT NULL REFERENCES aurora.webhook_provider ON UPDATE CASCADE ON DELETE CASCADE,
+    company_id int REFERENCES aurora.company,
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    remote inet,
+    headers jsonb NOT NULL,
+    body bytea NOT NULL,
+    verified_at timestamptz,
+    is_genuine boolean,
+    CONSTRAINT webhook_verified_check CHECK ((verified_at IS NULL) = (is_genuine IS NULL))
+) WITH (vacuum_truncate = off);
+ALTER SEQUENCE aurora.webhook_webhook_id_seq OWNED BY aurora.webhook.webhook_id;
+CREATE INDEX webhook_unverified ON aurora.webhook (provider, webhook_id) WHERE verified_at IS NULL;
+COMMENT ON INDEX aurora.webhook_unverified IS 'What is to be verified, in the order in which it came.';
+CREATE INDEX webhook_received ON aurora.webhook (received_at);
+COMMENT ON INDEX aurora.webhook_received IS 'What is to be forgotten first.';
+COMMENT ON TABLE aurora.webhook IS 'What providers have sent, byte by byte, since a signature is over bytes. aurora.webhooks shows it.';
+COMMENT ON COLUMN aurora.webhook.webhook_id IS 'Number of the webhook.';
+COMMENT ON COLUMN aurora.webhook.provider IS 'Who was named as its sender.';
+COMMENT ON COLUMN aurora.webhook.company_id IS 'The company of the provider then; null for all.';
+COMMENT ON COLUMN aurora.webhook.received_at IS 'When it came.';
+COMMENT ON COLUMN aurora.webhook.remote IS 'From where it came.';
+COMMENT ON COLUMN aurora.webhook.headers IS 'The headers of the request, by lower-case name.';
+COMMENT ON COLUMN aurora.webhook.body IS 'The body of the request.';
+COMMENT ON COLUMN aurora.webhook.verified_at IS 'When its signature was looked at; null for not yet.';
+COMMENT ON COLUMN aurora.webhook.is_genuine IS 'Was the signature good.';
+
+SELECT pg_catalog.pg_extension_config_dump('aurora.webhook_provider', '');
+SELECT pg_catalog.pg_extension_config_dump('aurora.webhook_webhook_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('aurora.webhook', '');
+
+-- ---- providers ----
+
+CREATE FUNCTION aurora.may_administer_webhook(of_company int) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN of_company IS NULL THEN aurora.administers_all() ELSE aurora.may_manage(of_company) END
+$$;
+COMMENT ON FUNCTION aurora.may_administer_webhook(int) IS 'May the caller see and change webhooks of a company: who manages it; of none: administrators.';
+
+CREATE FUNCTION aurora.require_administer_webhook(of_company int) RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT aurora.may_administer_webhook(of_company) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'permission denied for webhooks', HINT = 'Who manages the company may; administrators may for all.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.require_administer_webhook(int) IS 'Raises 42501 unless the caller may change webhooks of the company.';
+
+CREATE FUNCTION aurora.add_webhook(provider text, company text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    of_company int;
+BEGIN
+    PERFORM aurora.require_lead();
+    PERFORM aurora.require_label(provider);
+    IF company IS NOT NULL OR NOT aurora.administers_all() THEN
+        of_company := aurora.company_for(company);
+    END IF;
+    PERFORM aurora.require_administer_webhook(of_company);
+    IF EXISTS (SELECT FROM aurora.webhook_provider p WHERE p.provider = add_webhook.provider AND p.company_id IS DISTINCT FROM of_company) THEN
+        RAISE unique_violation USING
+            MESSAGE = format('provider "%s" sends for another company', provider),
+            HINT = 'Choose another name, such as one with the company in it.';
+    END IF;
+    INSERT INTO aurora.webhook_provider (provider, company_id, added_by) VALUES (provider, of_company, aurora.key_actor())
+        ON CONFLICT ON CONSTRAINT webhook_provider_pkey DO NOTHING;
+END
+$$;
+COMMENT ON FUNCTION aurora.add_webhook(text, text) IS
+    'Lets a provider send webhooks, to the path that ends with its name, a DNS label. company: for which it sends, the caller''s own when left out; an administrator''s is for all then. Again changes nothing. For who manages the company, and administrators. Errors: 22023, 23505 the name is another company''s, 42501, 25006 on a standby.';
+
+CREATE FUNCTION aurora.remove_webhook(provider text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target aurora.webhook_provider;
+BEGIN
+    PERFORM aurora.require_lead();
+    SELECT p.* INTO target FROM aurora.webhook_provider p WHERE p.provider = remove_webhook.provider FOR UPDATE;
+    IF NOT FOUND OR NOT aurora.may_administer_webhook(target.company_id) THEN
+        RAISE undefined_object USING
+            MESSAGE = format('there is no provider "%s" of webhooks', provider), HINT = 'aurora.webhook_provider has those there are.';
+    END IF;
+    DELETE FROM aurora.webhook_provider p WHERE p.provider = target.provider;
+END
+$$;
+COMMENT ON FUNCTION aurora.remove_webhook(text) IS
+    'Takes no more from a provider, and forgets what it has sent. Errors: 42704 no provider that the caller may change, 25006 on a standby.';
+
+-- ---- taking ----
+
+CREATE FUNCTION aurora.store_webhook(provider text, headers jsonb, body bytea, remote inet) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    bound bigint := current_setting('aurora.webhook_backlog')::bigint;
+    sender aurora.webhook_provider;
+    stored bigint;
+BEGIN
+    PERFORM aurora.require_lead();
+    PERFORM aurora.require_gateway();
+    IF headers IS NULL OR jsonb_typeof(headers) <> 'object' OR body IS NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'a webhook has a body and headers, which are an object', HINT = 'A body of nothing is an empty one.';
+    ELSIF length(body) > 1048576 OR pg_column_size(headers) > 65536 THEN
+        RAISE program_limit_exceeded USING
+            MESSAGE = 'the webhook is too large', HINT = 'A body has up to 1 MiB, and the headers up to 64 KiB.';
+    END IF;
+    -- The provider's row is locked, so that the bound holds for those that come at once, too.
+    UPDATE aurora.webhook_provider p SET unverified = p.unverified + 1, received = p.received + 1
+        WHERE p.provider = store_webhook.provider AND p.unverified < bound RETURNING p.* INTO sender;
+    IF NOT FOUND THEN
+        IF EXISTS (SELECT FROM aurora.webhook_provider p WHERE p.provider = store_webhook.provider) THEN
+            RAISE configuration_limit_exceeded USING
+                MESSAGE = format('%s webhooks of provider "%s" are not verified yet', bound, provider),
+                HINT = 'Verify them, or raise aurora.webhook_backlog.';
+        END IF;
+        RAISE undefined_object USING
+            MESSAGE = format('there is no provider "%s" of webhooks', left(provider, 63)), HINT = 'aurora.add_webhook() adds one.';
+    END IF;
+    INSERT INTO aurora.webhook (provider, company_id, remote, headers, body)
+        VALUES (sender.provider, sender.company_id, remote, headers, body) RETURNING webhook_id INTO stored;
+    RETURN stored;
+END
+$$;
+COMMENT ON FUNCTION aurora.store_webhook(text, jsonb, bytea, inet) IS
+    'Keeps what a provider has sent, as it came, and returns its number. headers: an object, by lower-case name. body: up to 1 MiB. remote: from where. For members of aurora_gateway. Errors: 42704 no such provider; 53400 too much of it is not verified yet (aurora.webhook_backlog); 54000 too large; 22023; 42501; 25006 on a standby.';
+
+CREATE FUNCTION aurora.verify_webhook(webhook_id bigint, is_genuine boolean) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target aurora.webhook;
+BEGIN
+    PERFORM aurora.require_lead();
+    -- The provider first, as where one is stored: who locks in one order never waits in a circle.
+    SELECT w.* INTO target FROM aurora.webhook w WHERE w.webhook_id = verify_webhook.webhook_id;
+    IF NOT FOUND OR NOT aurora.may_administer_webhook(target.company_id) THEN
+        RAISE undefined_object USING
+            MESSAGE = format('there is no webhook %s', webhook_id), HINT = 'aurora.webhooks shows those that the caller may see.';
+    ELSIF is_genuine IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'a webhook is genuine or it is not';
+    END IF;
+    PERFORM FROM aurora.webhook_provider p WHERE p.provider = target.provider FOR UPDATE;
+    UPDATE aurora.webhook w SET verified_at = clock_timestamp(), is_genuine = verify_webhook.is_genuine
+        WHERE w.webhook_id = target.webhook_id AND w.verified_at IS NULL;
+    IF FOUND THEN
+        UPDATE aurora.webhook_provider p SET unverified = p.unverified - 1 WHERE p.provider = target.provider AND p.unverified > 0;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION aurora.verify_webhook(bigint, boolean) IS
+    'Notes whether a webhook''s signature was good; the first verdict stays. For who manages the company, and administrators. Errors: 42704 no webhook that the caller may see, 22004, 25006 on a standby.';
+
+CREATE VIEW aurora.webhooks WITH (security_invoker = true) AS
+    SELECT w.webhook_id, w.provider, c.name AS company, w.received_at, w.remote, w.headers, w.body, w.verified_at, w.is_genuine
+    FROM aurora.webhook w LEFT JOIN aurora.company c USING (company_id);
+COMMENT ON VIEW aurora.webhooks IS 'What providers have sent, of the companies that the caller manages.';
+COMMENT ON COLUMN aurora.webhooks.webhook_id IS 'Number of the webhook.';
+COMMENT ON COLUMN aurora.webhooks.provider IS 'Who was named as its sender.';
+COMMENT ON COLUMN aurora.webhooks.company IS 'The company that the provider sends for; null for all.';
+COMMENT ON COLUMN aurora.webhooks.received_at IS 'When it came.';
+COMMENT ON COLUMN aurora.webhooks.remote IS 'From where it came.';
+COMMENT ON COLUMN aurora.webhooks.headers IS 'The headers of the request.';
+COMMENT ON COLUMN aurora.webhooks.body IS 'The body of the request.';
+COMMENT ON COLUMN aurora.webhooks.verified_at IS 'When its signature was looked at; null for not yet.';
+COMMENT ON COLUMN aurora.webhooks.is_genuine IS 'Was the signature good.';
+
+CREATE FUNCTION aurora.trim_webhooks() RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    keep interval := current_setting('aurora.webhook_retention')::int * interval '1 day';
+    name text;
+    trimmed bigint := 0;
+    n bigint;
+BEGIN
+    PERFORM aurora.require_lead();
+    FOR name IN SELECT p.provider FROM aurora.webhook_provider p ORDER BY p.provider LOOP
+        PERFORM FROM aurora.webhook_provider p WHERE p.provider = name FOR UPDATE;
+        WITH gone AS (DELETE FROM aurora.webhook w WHERE w.provider = name AND w.received_at < clock_timestamp() - keep RETURNING w.verified_at),
+             counted AS (SELECT count(*) AS n, count(*) FILTER (WHERE g.verified_at IS NULL) AS unverified FROM gone g),
+             less AS (UPDATE aurora.webhook_provider p SET unverified = greatest(p.unverified - c.unverified, 0)
+                      FROM counted c WHERE p.provider = name AND c.unverified > 0)
+            SELECT c.n INTO n FROM counted c;
+        trimmed := trimmed + n;
+    END LOOP;
+    RETURN trimmed;
+END
+$$;
+COMMENT ON FUNCTION aurora.trim_webhooks() IS 'Forgets webhooks older than aurora.webhook_retention, verified or not, and returns how many. A duty of the lead. Errors: 25006 on a standby.';
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['webhook', 'webhook_provider'] LOOP
+        EXECUTE format('ALTER TABLE aurora.%I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format('CREATE POLICY %I ON aurora.%I USING (aurora.may_administer_webhook(company_id))', name || '_managed', name);
+        EXECUTE format('COMMENT ON POLICY %I ON aurora.%I IS %L', name || '_managed', name, 'Who manages a company sees its own; administrators see all.');
+    END LOOP;
+END
+$$;
+
+-- Metrics of this node and of the mesh, for Prometheus.
+
+CREATE FUNCTION aurora.require_monitor() RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF (CASE WHEN aurora.is_assuming() THEN EXISTS (SELECT FROM aurora.api_key k WHERE k.key_id = aurora.assumed_key() AND k.role = 'monitor')
+            ELSE aurora.is_operator() OR pg_has_role(aurora.caller(), 'aurora_monitor', 'USAGE') END) THEN
+        RETURN;
+    END IF;
+    RAISE insufficient_privilege USING
+        MESSAGE = 'permission denied for metrics', HINT = 'Members of aurora_monitor and keys with the role "monitor" may.';
+END
+$$;
+COMMENT ON FUNCTION aurora.require_monitor() IS 'Raises 42501 unless the caller may read metrics.';
+
+CREATE FUNCTION aurora.metrics_of_nodes(OUT name text, OUT labels jsonb, OUT value double precision) RETURNS SETOF record
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'aurora_build_info', jsonb_build_object('node', aurora.own_node(), 'version', e.extversion, 'postgres', current_setting('server_version')), 1::double precision
+        FROM pg_extension e WHERE e.extname = 'aurora'
+    UNION ALL SELECT 'aurora_is_lead', '{}', (NOT pg_is_in_recovery())::int
+    UNION ALL SELECT 'aurora_lead_duty', '{}', aurora.lead_duty()::int
+    UNION ALL SELECT 'aurora_node_state', jsonb_build_object('node', h.node, 'state', s), (coalesce(h.state, 'unknown') = s)::int
+        FROM aurora.seen_from_here() h, unnest(enum_range(NULL::aurora.health_state)) s
+    UNION ALL SELECT 'aurora_node_replication_lag_seconds', jsonb_build_object('node', s.node), s.lag_seconds FROM aurora.node_status s
+    UNION ALL SELECT 'aurora_node_replication_lag_bytes', jsonb_build_object('node', s.node), s.lag_bytes FROM aurora.node_status s
+    UNION ALL SELECT 'aurora_node_heartbeat_age_seconds', jsonb_build_object('node', s.node),
+        greatest(extract(epoch FROM clock_timestamp() - s.heartbeat_at), 0)::double precision FROM aurora.node_status s
+    UNION ALL SELECT 'aurora_node_dropped_reports_total', jsonb_build_object('node', s.node), s.drops FROM aurora.node_status s
+    UNION ALL SELECT 'aurora_component_state', jsonb_build_object('component', h.component, 'state', h.state), 1
+        FROM (SELECT * FROM aurora.health() LIMIT 500) h
+$$;
+COMMENT ON FUNCTION aurora.metrics_of_nodes() IS 'Metrics of nodes and of what health() shows.';
+
+CREATE FUNCTION aurora.metrics_of_work(OUT name text, OUT labels jsonb, OUT value double precision) RETURNS SETOF record
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH shared AS (
+        SELECT q.queue_id, q.name FROM aurora.job_queue q WHERE q.company_id IS NULL ORDER BY q.queue_id LIMIT 100
+    ), depth AS MATERIALIZED (
+        SELECT j.queue_id, j.class, j.state, count(*) AS n, min(j.ready_at) FILTER (WHERE j.state = 'waiting') AS oldest FROM aurora.job j GROUP BY 1, 2, 3
+    )
+    SELECT 'aurora_jobs', jsonb_build_object('queue', s.name, 'class', c, 'state', t),
+           coalesce((SELECT d.n FROM depth d WHERE d.queue_id = s.queue_id AND d.class = c AND d.state = t), 0)::double precision
+        FROM shared s, unnest(enum_range(NULL::aurora.job_class)) c, unnest('{waiting,running,scheduled,blocked,held,dead}'::aurora.job_state[]) t
+    UNION ALL SELECT 'aurora_jobs', jsonb_build_object('queue', '(companies)', 'class', d.class, 'state', d.state), sum(d.n)
+        FROM depth d WHERE d.queue_id NOT IN (SELECT s.queue_id FROM shared s) GROUP BY d.class, d.state
+    UNION ALL SELECT 'aurora_jobs_oldest_waiting_seconds', jsonb_build_object('queue', s.name),
+           coalesce((SELECT greatest(extract(epoch FROM clock_timestamp() - min(d.oldest)), 0) FROM depth d WHERE d.queue_id = s.queue_id), 0)::double precision
+        FROM shared s
+    UNION ALL SELECT 'aurora_gpu_device_up', l.labels, (s.state IN ('ready', 'loading'))::int
+        FROM aurora.gpu_device_states() s, LATERAL (SELECT jsonb_build_object('node', s.node, 'device', s.device::text) AS labels) l
+    UNION ALL SELECT v.name, l.labels, v.value
+        FROM aurora.gpu_device g, LATERAL (SELECT jsonb_build_object('node', g.node, 'device', g.device::text) AS labels) l,
+             LATERAL (VALUES ('aurora_gpu_device_utilisation_ratio', g.utilisation::double precision / 100), ('aurora_gpu_device_memory_used_bytes', g.memory_used),
+                             ('aurora_gpu_device_memory_total_bytes', g.memory_total), ('aurora_gpu_device_slots', g.slots), ('aurora_gpu_device_busy_slots', g.busy),
+                             ('aurora_gpu_device_temperature_celsius', g.temperature), ('aurora_gpu_device_power_watts', g.power)) v (name, value)
+        WHERE v.value IS NOT NULL
+$$;
+COMMENT ON FUNCTION aurora.metrics_of_work() IS 'Metrics of jobs and devices. Shared queues have names; those of companies are counted together.';
+
+CREATE FUNCTION aurora.metrics_of_events(OUT name text, OUT labels jsonb, OUT value double precision) RETURNS SETOF record
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT v.name, '{}'::jsonb, v.value FROM (SELECT count(*) AS topics, coalesce(sum(t.last_seq), 0) AS published FROM aurora.topic t) s,
+        LATERAL (VALUES ('aurora_topics', s.topics::double precision), ('aurora_events_published_total', s.published)) v (name, value)
+    UNION ALL SELECT 'aurora_topic_events_published_total', jsonb_build_object('topic', t.name), t.last_seq
+        FROM (SELECT t.name, t.last_seq FROM aurora.topic t WHERE t.company_id IS NULL ORDER BY t.topic_id LIMIT 50) t
+    UNION ALL SELECT v.name, '{}'::jsonb, v.value FROM aurora.courier_status() c,
+        LATERAL (VALUES ('aurora_redis_connected', (c.redis = 'connected')::int::double precision), ('aurora_redis_failures_total', c.redis_failures),
+                        ('aurora_redis_published_total', c.redis_published), ('aurora_redis_received_total', c.redis_received),
+                        ('aurora_redis_dropped_total', c.redis_dropped)) v (name, value)
+        WHERE aurora.library_preloaded() AND c.redis <> 'off'
+    UNION ALL SELECT v.name, jsonb_build_object('node', c.node), v.value FROM aurora.secret_cache c,
+        LATERAL (VALUES ('aurora_secret_cache_hits_total', c.hits::double precision), ('aurora_secret_cache_misses_total', c.misses),
+                        ('aurora_secret_cache_evictions_total', c.evictions)) v (name, value)
+$$;
+COMMENT ON FUNCTION aurora.metrics_of_events() IS 'Metrics of events, of Redis where there is one, and of the caches of secrets. Topics of the mesh have names, up to 50; those of companies are counted together.';
+
+CREATE FUNCTION aurora.metrics_of_gateway(OUT name text, OUT labels jsonb, OUT value double precision) RETURNS SETOF record
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'aurora_api_keys', jsonb_build_object('role', r, 'state', s),
+           (SELECT count(*) FROM aurora.api_key k WHERE k.role = r
+            AND s = CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN k.expires_at <= clock_timestamp() THEN 'expired' ELSE 'valid' END)::double precision
+        FROM unnest(enum_range(NULL::aurora.key_role)) r, unnest('{valid,expired,revoked}'::text[]) s
+    UNION ALL SELECT 'aurora_session_revocations', '{}', count(*) FROM aurora.session_revocation
+    UNION ALL SELECT 'aurora_session_signing_keys', '{}', count(*) FROM aurora.session_key
+    UNION ALL SELECT 'aurora_principals', '{}', count(*) FROM aurora.principal
+    UNION ALL SELECT v.name, jsonb_build_object('provider', p.provider), v.value
+        FROM (SELECT * FROM aurora.webhook_provider ORDER BY provider LIMIT 100) p,
+             LATERAL (VALUES ('aurora_webhooks_unverified', p.unverified::double precision), ('aurora_webhooks_received_total', p.received)) v (name, value)
+$$;
+COMMENT ON FUNCTION aurora.metrics_of_gateway() IS 'Metrics of keys, sessions and webhooks.';
+
+CREATE FUNCTION aurora.metric_definitions(OUT name text, OUT type text, OUT unit text, OUT help text) RETURNS SETOF record
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    VALUES ('aurora_build_info', 'gauge', '', 'Versions of this node; always 1.'),
+           ('aurora_is_lead', 'gauge', '', 'Is this node no standby.'),
+           ('aurora_lead_duty', 'gauge', '', 'May the lead''s duties run here.'),
+           ('aurora_node_state', 'gauge', '', 'How each node is, as this one sees it: 1 for its state.'),
+           ('aurora_node_replication_lag_seconds', 'gauge', 'seconds', 'Age of the oldest write that the node had not replayed.'),
+           ('aurora_node_replication_lag_bytes', 'gauge', 'bytes', 'Write-ahead log that the node had not replayed.'),
+           ('aurora_node_heartbeat_age_seconds', 'gauge', 'seconds', 'Age of the last heartbeat of the node.'),
+           ('aurora_node_dropped_reports_total', 'counter', '', 'Reports that the node had no room for.'),
+           ('aurora_component_state', 'gauge', '', 'How each component is, as health() says: 1 for its state.'),
+           ('aurora_jobs', 'gauge', '', 'Live jobs by queue, class and state; dead ones are dead letters.'),
+           ('aurora_jobs_oldest_waiting_seconds', 'gauge', 'seconds', 'For how long the job that has waited longest could have run.'),
+           ('aurora_gpu_device_up', 'gauge', '', 'Does the device take work.'),
+           ('aurora_gpu_device_utilisation_ratio', 'gauge', 'ratio', 'Share of the time that the device was busy.'),
+           ('aurora_gpu_device_memory_used_bytes', 'gauge', 'bytes', 'Memory of the device in use.'),
+           ('aurora_gpu_device_memory_total_bytes', 'gauge', 'bytes', 'Memory of the device.'),
+           ('aurora_gpu_device_slots', 'gauge', '', 'Jobs that the device runs at once.'),
+           ('aurora_gpu_device_busy_slots', 'gauge', '', 'Jobs that run on the device.'),
+           ('aurora_gpu_device_temperature_celsius', 'gauge', 'celsius', 'Temperature of the device.'),
+           ('aurora_gpu_device_power_watts', 'gauge', 'watts', 'Power that the device draws.'),
+           ('aurora_topics', 'gauge', '', 'Topics.'),
+           ('aurora_events_published_total', 'counter', '', 'Events published, in all topics there are.'),
+           ('aurora_topic_events_published_total', 'counter', '', 'Events published in each topic of the mesh.'),
+           ('aurora_redis_connected', 'gauge', '', 'Is this node connected to Redis.'),
+           ('aurora_redis_failures_total', 'counter', '', 'Connections to Redis that failed or were lost.'),
+           ('aurora_redis_published_total', 'counter', '', 'Messages given to Redis.'),
+           ('aurora_redis_received_total', 'counter', '', 'Messages heard from Redis.'),
+           ('aurora_redis_dropped_total', 'counter', '', 'Messages dropped while Redis was away.'),
+           ('aurora_secret_cache_hits_total', 'counter', '', 'Reads of secrets that a cache answered.'),
+           ('aurora_secret_cache_misses_total', 'counter', '', 'Reads of secrets that no cache answered.'),
+           ('aurora_secret_cache_evictions_total', 'counter', '', 'Secrets that had to make room for others.'),
+           ('aurora_api_keys', 'gauge', '', 'API keys by role and state.'),
+           ('aurora_session_revocations', 'gauge', '', 'Sessions that were logged out of before they expired.'),
+           ('aurora_session_signing_keys', 'gauge', '', 'Keys that sign or check sessions.'),
+           ('aurora_principals', 'gauge', '', 'Principals of all companies.'),
+           ('aurora_webhooks_unverified', 'gauge', '', 'Webhooks of the provider that are not verified yet.'),
+           ('aurora_webhooks_received_total', 'counter', '', 'Webhooks that the provider has sent.')
+$$;
+COMMENT ON FUNCTION aurora.metric_definitions() IS 'The metrics that metrics() can have.';
+
+CREATE FUNCTION aurora.metrics() RETURNS TABLE (name text, type text, unit text, help text, labels jsonb, value double precision)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 300 SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+BEGIN
+    PERFORM aurora.require_monitor();
+    RETURN QUERY
+        SELECT d.name, d.type, d.unit, d.help, m.labels, m.value FROM aurora.metric_definitions() WITH ORDINALITY d (name, type, unit, help, place) JOIN (
+            SELECT * FROM aurora.metrics_of_nodes() UNION ALL SELECT * FROM aurora.metrics_of_work()
+            UNION ALL SELECT * FROM aurora.metrics_of_events() UNION ALL SELECT * FROM aurora.metrics_of_gateway()) m ON m.name = d.name
+        ORDER BY d.place, m.labels;
+END
+$$;
+COMMENT ON FUNCTION aurora.metrics() IS
+    'Metrics of this node and of the mesh as it sees it, the samples of each family together: name is the sample''s; that of a counter ends with _total, and its family is the name without that. labels: an object of texts. Few values of labels: companies, owners and their topics have none. For members of aurora_monitor and keys with the role monitor. Errors: 42501.';
+
 -- Who may what with the gateway: the functions check it themselves.
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA aurora FROM PUBLIC;
@@ -8741,3 +9114,9 @@ GRANT EXECUTE ON PROCEDURE aurora.wait_published TO aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.topic_heads, aurora.topic_events, aurora.job_outputs TO aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.open_stream
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
+GRANT SELECT ON aurora.webhook, aurora.webhook_provider, aurora.webhooks TO aurora_admin, aurora_user, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.may_administer_webhook, aurora.add_webhook, aurora.remove_webhook, aurora.verify_webhook
+    TO aurora_admin, aurora_user, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.store_webhook TO aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.trim_webhooks TO aurora_admin;
+GRANT EXECUTE ON FUNCTION aurora.metrics, aurora.metric_definitions TO aurora_admin, aurora_operator, aurora_monitor, aurora_gateway;

@@ -19,3 +19,9 @@ GRANT EXECUTE ON PROCEDURE aurora.wait_published TO aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.topic_heads, aurora.topic_events, aurora.job_outputs TO aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.open_stream
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
+GRANT SELECT ON aurora.webhook, aurora.webhook_provider, aurora.webhooks TO aurora_admin, aurora_user, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.may_administer_webhook, aurora.add_webhook, aurora.remove_webhook, aurora.verify_webhook
+    TO aurora_admin, aurora_user, aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.store_webhook TO aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.trim_webhooks TO aurora_admin;
+GRANT EXECUTE ON FUNCTION aurora.metrics, aurora.metric_definitions TO aurora_admin, aurora_operator, aurora_monitor, aurora_gateway;

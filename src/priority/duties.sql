@@ -431,6 +431,7 @@ CREATE FUNCTION aurora.duty_definitions(OUT duty text, OUT runs_by text, OUT sch
            ('rotate_generation_output', 'worker', 'every hour', 'rotate_generation_output', 'forgets the pieces of streamed text'),
            ('trim_events', 'worker', 'every minute', 'trim_events', 'removes events that are no longer kept'),
            ('trim_sessions', 'worker', 'every minute', 'trim_sessions', 'renews the key that signs sessions, and forgets what has ended'),
+           ('trim_webhooks', 'worker', 'every hour', 'trim_webhooks', 'forgets old webhooks'),
            ('archive_q4', 'pg_cron', '7 * * * *', 'archive_q4', 'archives what has been in Q4 for 48 hours'),
            ('sweep_cells', 'pg_cron', '23 3 * * *', 'sweep_cells', 'removes emptied cells'),
            ('set_groups_apart', 'pg_cron', '29 3 * * *', 'set_groups_apart', 'gives crowded groups cells of their own'),

@@ -52,6 +52,10 @@ body_read(const char *bytes, size_t size, const char **wrong)
 		return NULL;
 	}
 	json = json_loadb(bytes, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+	if (json == NULL && json_error_code(&error) == json_error_numeric_overflow)
+		json =
+			json_loadb(bytes, size,
+					   JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, &error);
 	if (json)
 		return json;
 	switch (json_error_code(&error))

@@ -10,7 +10,10 @@
 
 #define BODY_DEPTH 64
 
-/* Reads; NULL, and what is wrong ("is nested too deeply"). */
+/*
+ * Reads; NULL, and what is wrong ("is nested too deeply"). With a whole number of more than 64 bits
+ * in it all numbers are reals.
+ */
 extern json_t *body_read(const char *bytes, size_t size, const char **wrong);
 
 /*

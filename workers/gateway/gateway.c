@@ -16,6 +16,7 @@
 #include "gateway/listener.h"
 #include "gateway/metrics.h"
 #include "gateway/stream.h"
+#include "gateway/streams.h"
 
 #define SWEEP_INTERVAL 100 /* ms */
 
@@ -120,6 +121,7 @@ begin_drain(Gateway *gateway)
 	loop_set(&gateway->loop, &gateway->drain, clock_ms() + gateway->config->drain_limit);
 	listeners_stop(gateway);
 	streams_drain(gateway);
+	streams_drain_sockets(gateway);
 	loop_set(&gateway->loop, &gateway->sweep, clock_ms());
 }
 
@@ -215,7 +217,9 @@ begin(Gateway *gateway)
 static void
 end(Gateway *gateway)
 {
+	streams_close_sockets(gateway);
 	listeners_close(gateway);
+	streams_close(gateway);
 	pool_close(gateway->pool);
 	metrics_close(gateway->metrics);
 	loop_close(&gateway->loop);

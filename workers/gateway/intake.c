@@ -62,27 +62,75 @@ refuse_method(Request *request, unsigned methods)
 	request_problem(request, 405, NULL, NULL, "this path does not have that method", NULL);
 }
 
+/*
+ * A slash that was written %2F is a part of a value, and stands as this until the path is cut.
+ */
+#define HIDDEN_SLASH '\x01'
+
+static void
+replace(char *text, char from, char to)
+{
+	for (; *text; text++)
+		if (*text == from)
+			*text = to;
+}
+
+static void
+hide_slashes(char *path)
+{
+	char *out = path;
+
+	for (; *path; path++)
+		if (strncasecmp(path, "%2f", 3) == 0)
+		{
+			*out++ = HIDDEN_SLASH;
+			path += 2;
+		}
+		else
+			*out++ = *path;
+	*out = '\0';
+}
+
+/*
+ * Decodes the path in place, with its hidden slashes; false when it is none that could be served.
+ */
+static bool
+decode_path(Request *request, char *path)
+{
+	char *plain;
+	long size;
+
+	if (strchr(path, HIDDEN_SLASH) || strcasestr(path, "%01") || strchr(path, '#'))
+		return false;
+	hide_slashes(path);
+	size = parameter_decode(path, strlen(path), false);
+	if (size < 0)
+		return false;
+	plain = arena_copy(&request->inside->arena, path, (size_t) size);
+	replace(plain, HIDDEN_SLASH, '/');
+	return parameter_is_path(plain, (size_t) size);
+}
+
 bool
 request_route(Request *request)
 {
 	RequestInside *inside = request->inside;
 	char *path = inside->target;
 	unsigned methods;
-	long size;
 
 	inside->query = strchr(path, '?');
 	if (inside->query)
 		*inside->query++ = '\0';
-	if (strcasestr(path, "%2f") || strcasestr(path, "%5c") ||
-		(inside->query && strchr(inside->query, '#')) || strchr(path, '#') ||
-		(size = parameter_decode(path, strlen(path), false)) < 0 ||
-		!parameter_is_path(path, (size_t) size))
+	if (!decode_path(request, path))
 	{
 		request_problem(request, 400, NULL, NULL, "the path is none that could be served", NULL);
 		return false;
 	}
 	inside->path = path;
 	request->route = route_find(request->method, path, inside->groups, request->values, &methods);
+	for (int i = 0; request->route && i < ROUTE_PARAMETERS; i++)
+		if (request->values[i])
+			replace((char *) request->values[i], HIDDEN_SLASH, '/');
 	if (request->route)
 		return true;
 	if (methods == 0)
@@ -128,6 +176,8 @@ take_cookie(Request *request, const char *cookies)
 	const char *token;
 	size_t size = headers_cookie(cookies, COOKIE, &token);
 
+	if (size == 0 && request->route->is_open)
+		return true;
 	if (size == 0 || size > LONGEST_TOKEN)
 		return refuse_credential(request, "this needs a key");
 	request->credential.kind = CREDENTIAL_SESSION;
@@ -148,6 +198,8 @@ request_credential(Request *request)
 		return take_bearer(request, headers->values[HEADER_AUTHORIZATION]);
 	if (headers->values[HEADER_COOKIE])
 		return take_cookie(request, headers->values[HEADER_COOKIE]);
+	if (request->route->is_open)
+		return true;
 	return refuse_credential(request, "this needs a key");
 }
 
@@ -236,7 +288,7 @@ check_kind(ParameterType type, const json_t *json)
 	{
 		case TYPE_INT:
 		case TYPE_BIGINT:
-			return json_is_integer(json) ? NULL : "is no whole number";
+			return json_is_number(json) ? NULL : "is no whole number";
 		case TYPE_NUMBER:
 			return json_is_number(json) ? NULL : "is no number";
 		case TYPE_BOOLEAN:

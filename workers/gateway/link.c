@@ -22,12 +22,20 @@
 
 #define ASSUME_COLUMNS "key_id, role, company_id, company, owner, node"
 
+/*
+ * A role that may not do this has the transaction fail before its statement. The text is what the
+ * server's log shows; the SQLSTATE is 22P02.
+ */
+#define REQUIRE_ROLE(array)                                      \
+	" WHERE (CASE WHEN role = ANY (" array "::text[]) THEN '1' " \
+	"ELSE 'keys with the role ' || role || ' may not do this' END)::int = 1"
+
 static const char assume_key[] = "assume_key";
 static const char assume_key_sql[] =
-	"SELECT " ASSUME_COLUMNS " FROM aurora.assume_key($1, $2, $3, $4)";
+	"SELECT " ASSUME_COLUMNS " FROM aurora.assume_key($1, $2, $3, $4)" REQUIRE_ROLE("$5");
 static const char assume_session[] = "assume_session";
 static const char assume_session_sql[] =
-	"SELECT " ASSUME_COLUMNS " FROM aurora.assume_session($1, $2, $3, $4, $5)";
+	"SELECT " ASSUME_COLUMNS " FROM aurora.assume_session($1, $2, $3, $4, $5)" REQUIRE_ROLE("$6");
 static const char write_position[] = "write_position";
 static const char write_position_sql[] = "SELECT aurora.write_position()";
 
@@ -38,8 +46,6 @@ static void handle(void *context, int fd, uint32_t events);
 static void
 forget_prepared(Link *link)
 {
-	for (size_t i = 0; i < link->prepared_count; i++)
-		PQclear(link->prepared[i].error);
 	free(link->prepared);
 	link->prepared = NULL;
 	link->prepared_count = 0;
@@ -197,27 +203,54 @@ add_segment(Ticket *ticket, SegmentKind kind, const char *statement)
 static bool
 prepare(Link *link, Ticket *ticket, const char *name, const char *sql)
 {
-	if (find_prepared(link, name))
+	Prepared *known = find_prepared(link, name);
+
+	if (known && !known->is_failed)
 		return true;
-	link->prepared = memory_extend(link->prepared, link->prepared_count, sizeof(Prepared));
-	link->prepared[link->prepared_count++] = (Prepared) {name, NULL};
+	if (known == NULL)
+	{
+		link->prepared = memory_extend(link->prepared, link->prepared_count, sizeof(Prepared));
+		known = &link->prepared[link->prepared_count++];
+	}
+	*known = (Prepared) {.name = name};
 	add_segment(ticket, SEGMENT_PREPARE, name);
 	return PQsendPrepare(link->conn, name, sql, 0, NULL) && PQpipelineSync(link->conn);
 }
+
+/* By bits, see ROLE_USER in route.h; no bit is no restriction. */
+static const char *const role_lists[16] = {
+	"{user,agent,node,monitor}",
+	"{user}",
+	"{agent}",
+	"{user,agent}",
+	"{node}",
+	"{user,node}",
+	"{agent,node}",
+	"{user,agent,node}",
+	"{monitor}",
+	"{user,monitor}",
+	"{agent,monitor}",
+	"{user,agent,monitor}",
+	"{node,monitor}",
+	"{user,node,monitor}",
+	"{agent,node,monitor}",
+	"{user,agent,node,monitor}",
+};
 
 static bool
 send_assume(Link *link, const Ticket *ticket, const char *timeout)
 {
 	const Credential *credential = ticket->unit.credential;
-	const char *key_values[4] = {credential->key_hash, ticket->unit.route, credential->node,
-								 timeout};
-	const char *session_values[5] = {credential->token, credential->csrf,
-									 ticket->unit.is_write ? "t" : "f", ticket->unit.route,
-									 timeout};
+	const char *roles = role_lists[ticket->unit.roles & 15];
+	const char *key_values[5] = {credential->key_hash, ticket->unit.route, credential->node,
+								 timeout, roles};
+	const char *session_values[6] = {
+		credential->token,	credential->csrf, ticket->unit.is_write ? "t" : "f",
+		ticket->unit.route, timeout,		  roles};
 
 	if (credential->kind == CREDENTIAL_KEY)
-		return PQsendQueryPrepared(link->conn, assume_key, 4, key_values, NULL, NULL, 0);
-	return PQsendQueryPrepared(link->conn, assume_session, 5, session_values, NULL, NULL, 0);
+		return PQsendQueryPrepared(link->conn, assume_key, 5, key_values, NULL, NULL, 0);
+	return PQsendQueryPrepared(link->conn, assume_session, 6, session_values, NULL, NULL, 0);
 }
 
 static bool
@@ -317,23 +350,34 @@ take_unit_result(Ticket *ticket, PGresult *result)
 
 /*
  * A statement that could not be prepared has its users fail with 26000, which says nothing: they
- * get the reason instead. It is tried again on the next connection.
+ * get the reason instead.
  */
-static void
-explain_unprepared(const Link *link, Ticket *ticket)
+static const Prepared *
+find_unprepared(const Link *link, const Ticket *ticket)
 {
 	const char *state = ticket->error ? PQresultErrorField(ticket->error, PG_DIAG_SQLSTATE) : NULL;
+	const Prepared *statement;
 
 	if (state == NULL || strcmp(state, "26000") != 0)
-		return;
-	for (size_t i = 0; i < link->prepared_count; i++)
-		if (link->prepared[i].error &&
-			(link->prepared[i].name == ticket->unit.statement ||
-			 (ticket->is_refused && strncmp(link->prepared[i].name, "assume", 6) == 0)))
-		{
-			keep(&ticket->error, PQcopyResult(link->prepared[i].error, 0));
-			return;
-		}
+		return NULL;
+	statement =
+		find_prepared(link, !ticket->is_refused ? ticket->unit.statement
+							: ticket->unit.credential->kind == CREDENTIAL_KEY ? assume_key
+																			  : assume_session);
+	return statement && statement->is_failed ? statement : NULL;
+}
+
+static void
+note_unprepared(Prepared *statement, const PGresult *result)
+{
+	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+
+	statement->is_failed = true;
+	snprintf(statement->sqlstate, sizeof(statement->sqlstate), "%s", state ? state : "XX000");
+	snprintf(statement->message, sizeof(statement->message), "%s", message ? message : "");
+	log_event(LOG_ERROR, "a statement cannot be prepared", TEXT("statement", statement->name),
+			  TEXT("sqlstate", statement->sqlstate), TEXT("error", statement->message));
 }
 
 static void
@@ -349,14 +393,7 @@ take_result(Link *link, Ticket *ticket, PGresult *result)
 		case SEGMENT_PREPARE:
 			prepared = find_prepared(link, segment->statement);
 			if (!is_good && prepared)
-			{
-				log_event(LOG_ERROR, "a statement cannot be prepared",
-						  TEXT("statement", segment->statement),
-						  TEXT("sqlstate", PQresultErrorField(result, PG_DIAG_SQLSTATE)),
-						  TEXT("error", PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY)));
-				keep(&prepared->error, result);
-				return;
-			}
+				note_unprepared(prepared, result);
 			break;
 		case SEGMENT_UNIT:
 			take_unit_result(ticket, result);
@@ -390,9 +427,12 @@ end_first(Link *link)
 	link->head_since = clock_us();
 	ticket->link = NULL;
 	ticket->next = NULL;
-	explain_unprepared(link, ticket);
+	ticket->unprepared = find_unprepared(link, ticket);
 	if (link->side == SIDE_LEAD && ticket->error && is_read_only(ticket->error))
+	{
+		ticket->unprepared = NULL;
 		link_lose(link, "this server is no lead any more");
+	}
 	pool_answered(link->pool, ticket);
 }
 

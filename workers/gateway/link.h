@@ -25,6 +25,14 @@ typedef struct Segment
 
 typedef struct Link Link;
 
+typedef struct Prepared
+{
+	const char *name;
+	bool is_failed; /* it could not be; it is tried again with the next unit */
+	char sqlstate[6];
+	char message[200];
+} Prepared;
+
 /* A unit that is asked for. */
 struct Ticket
 {
@@ -51,6 +59,7 @@ struct Ticket
 	PGresult *result;
 	PGresult *error;
 	bool is_refused;
+	const Prepared *unprepared; /* what it lacked, while it is answered */
 	char lsn[LSN_SIZE];
 };
 
@@ -60,12 +69,6 @@ typedef enum LinkState
 	LINK_CONNECTING,
 	LINK_UP
 } LinkState;
-
-typedef struct Prepared
-{
-	const char *name;
-	PGresult *error; /* why it could not be */
-} Prepared;
 
 struct Link
 {

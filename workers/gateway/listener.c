@@ -418,6 +418,14 @@ listeners_open(Gateway *gateway)
 }
 
 void
+listeners_wake(Gateway *gateway)
+{
+	for (Listener *listener = gateway->listeners; listener; listener = listener->next)
+		listener->is_due = true;
+	gateway_wake(gateway);
+}
+
+void
 listeners_turn(Gateway *gateway)
 {
 	for (Listener *listener = gateway->listeners; listener; listener = listener->next)

@@ -43,6 +43,9 @@ extern bool listeners_open(Gateway *gateway);
 /* Lets the daemons do what is left to do. */
 extern void listeners_turn(Gateway *gateway);
 
+/* Has all daemons run at the end of the turn, as after an upgraded connection was given back. */
+extern void listeners_wake(Gateway *gateway);
+
 /* Takes no more connections. */
 extern void listeners_stop(Gateway *gateway);
 extern void listeners_close(Gateway *gateway);

@@ -292,34 +292,9 @@ is_tried_again(Ticket *ticket, const char *state)
 	return true;
 }
 
-static bool
-has_role(const Ticket *ticket)
-{
-	static const char *const names[] = {"user", "agent", "node", "monitor"};
-	const char *role;
-
-	if (ticket->identity == NULL || ticket->unit.roles == 0xfu || ticket->unit.roles == 0 ||
-		PQntuples(ticket->identity) != 1)
-		return true;
-	role = PQgetvalue(ticket->identity, 0, 1);
-	for (int i = 0; i < 4; i++)
-		if (strcmp(names[i], role) == 0)
-			return ticket->unit.roles & 1u << i;
-	return false;
-}
-
 static void
 answer_result(Ticket *ticket)
 {
-	if (!has_role(ticket))
-	{
-		ticket->is_refused = true;
-		answer(ticket, &(Answer) {.state = ANSWER_ERROR,
-								  .sqlstate = "42501",
-								  .message = "keys of this role may not do this",
-								  .is_refused = true});
-		return;
-	}
 	answer(ticket, &(Answer) {.state = ANSWER_OK,
 							  .result = ticket->result,
 							  .identity = ticket->identity,
@@ -340,6 +315,15 @@ pool_answered(Pool *pool, Ticket *ticket)
 		answer_result(ticket);
 	else if (is_tried_again(ticket, state))
 		try_again(ticket);
+	else if (ticket->unprepared)
+		answer(ticket, &(Answer) {.state = ANSWER_ERROR,
+								  .sqlstate = ticket->unprepared->sqlstate,
+								  .message = ticket->unprepared->message});
+	else if (ticket->is_refused && is_state(state, "22P02"))
+		answer(ticket, &(Answer) {.state = ANSWER_ERROR,
+								  .sqlstate = "42501",
+								  .message = "keys of this role may not do this",
+								  .is_refused = true});
 	else
 		answer(ticket,
 			   &(Answer) {.state = ANSWER_ERROR,

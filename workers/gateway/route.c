@@ -21,6 +21,7 @@ typedef struct Entry
 	char *name;
 	char *statement;
 	int part_count;
+	bool takes_rest; /* its last part does */
 	struct
 	{
 		const char *text; /* NULL: the parameter */
@@ -57,8 +58,10 @@ cut(Entry *entry, const Route *route)
 
 		entry->parts[entry->part_count].text = is_parameter ? NULL : at;
 		entry->parts[entry->part_count].size = size;
+		entry->takes_rest = is_parameter && at[size - 2] == '*';
 		if (is_parameter)
-			entry->parts[entry->part_count].parameter = find_parameter(route, at + 1, size - 2);
+			entry->parts[entry->part_count].parameter =
+				find_parameter(route, at + 1, size - (entry->takes_rest ? 3 : 2));
 		entry->part_count++;
 		at += size;
 	}
@@ -109,11 +112,11 @@ route_index(void)
 	if (entries)
 		return;
 	for (const RouteTable *table = route_tables; table->routes; table++)
-		entry_count += table->count;
+		entry_count += *table->count;
 	entries = memory_get((entry_count + 1) * sizeof(Entry));
 	entry_count = 0;
 	for (const RouteTable *table = route_tables; table->routes; table++)
-		for (size_t i = 0; i < table->count; i++)
+		for (size_t i = 0; i < *table->count; i++)
 		{
 			Entry *entry = &entries[entry_count++];
 
@@ -158,9 +161,9 @@ cut_path(Path *path, char *text)
 static bool
 fits(const Entry *entry, const Path *path)
 {
-	if (entry->part_count != path->count)
+	if (entry->takes_rest ? entry->part_count > path->count : entry->part_count != path->count)
 		return false;
-	for (int i = 0; i < path->count; i++)
+	for (int i = 0; i < entry->part_count; i++)
 		if (entry->parts[i].text &&
 			(entry->parts[i].size != path->sizes[i] ||
 			 memcmp(entry->parts[i].text, path->parts[i], path->sizes[i]) != 0))
@@ -171,10 +174,11 @@ fits(const Entry *entry, const Path *path)
 static void
 take_values(const Entry *entry, Path *path, const char *values[ROUTE_PARAMETERS])
 {
-	for (int i = 0; i < path->count; i++)
+	for (int i = 0; i < entry->part_count; i++)
 		if (entry->parts[i].text == NULL)
 		{
-			path->parts[i][path->sizes[i]] = '\0';
+			if (!entry->takes_rest || i + 1 < entry->part_count)
+				path->parts[i][path->sizes[i]] = '\0';
 			values[entry->parts[i].parameter] = path->parts[i];
 		}
 }
@@ -222,11 +226,11 @@ route_next(const Route *route)
 {
 	for (const RouteTable *table = route_tables; table->routes; table++)
 	{
-		if (route == NULL && table->count > 0)
+		if (route == NULL && *table->count > 0)
 			return table->routes;
-		if (route >= table->routes && route < table->routes + table->count)
+		if (route >= table->routes && route < table->routes + *table->count)
 		{
-			if (route + 1 < table->routes + table->count)
+			if (route + 1 < table->routes + *table->count)
 				return route + 1;
 			route = NULL;
 		}

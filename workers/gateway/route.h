@@ -76,7 +76,8 @@ typedef struct Parameter
 	double most;
 	const char *const *choices; /* of a text, up to a NULL */
 	const char *description;
-	bool is_secret; /* its example is not shown */
+	bool is_secret;	  /* its example is not shown */
+	bool is_handlers; /* not the statement's; these stand behind those that are */
 } Parameter;
 
 /* What comes of a statement's rows. */
@@ -99,7 +100,11 @@ typedef enum Caching
 typedef struct Route
 {
 	Method method;
-	const char *path; /* /nodes/{node_name}: a part in braces is a parameter IN_PATH */
+	/*
+	 * /nodes/{node_name}: a part in braces is a parameter IN_PATH. The last one may end with a star
+	 * as /models/{model*}: then it is all that follows, with its slashes.
+	 */
+	const char *path;
 	Group group;
 	const char *summary;
 	const char *description; /* may be NULL */
@@ -107,6 +112,7 @@ typedef struct Route
 	bool is_write;			 /* goes to the lead */
 	bool is_slow;			 /* may take long: does not hold up others */
 	unsigned roles;
+	bool is_open; /* is handled without a credential as well; the handler asks for one */
 	Shape shape;
 	Caching caching;
 	int timeout;							/* ms for the statement; 0: statement_timeout */
@@ -131,7 +137,7 @@ typedef struct Route
 typedef struct RouteTable
 {
 	const Route *routes;
-	size_t count;
+	const size_t *count;
 } RouteTable;
 
 /* All tables, up to one without routes. Who adds a table names it in route_tables.c. */
@@ -156,6 +162,9 @@ extern const char *route_name(const Route *route);
 
 /* A name for its prepared statement. */
 extern const char *route_statement(const Route *route);
+
+/* How many of its parameters are the statement's. */
+extern int route_statement_count(const Route *route);
 
 /* Its place among all routes, for counters. */
 extern size_t route_number(const Route *route);

@@ -117,12 +117,13 @@ answered(void *context, const Answer *answer)
 	}
 }
 
-static int
-count_parameters(const Route *route)
+int
+route_statement_count(const Route *route)
 {
 	int count = 0;
 
-	while (count < ROUTE_PARAMETERS && route->parameters[count].name)
+	while (count < ROUTE_PARAMETERS && route->parameters[count].name &&
+		   !route->parameters[count].is_handlers)
 		count++;
 	return count;
 }
@@ -137,7 +138,7 @@ request_serve(Request *request)
 	Unit unit = {.side = SIDE_LOCAL,
 				 .statement = route_statement(route),
 				 .sql = route->sql,
-				 .count = count_parameters(route),
+				 .count = route_statement_count(route),
 				 .values = request->values,
 				 .timeout = route->timeout,
 				 .is_write = route->is_write,

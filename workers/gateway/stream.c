@@ -251,6 +251,5 @@ streams_drain(Gateway *gateway)
 			continue;
 		if (stream->events->draining)
 			stream->events->draining(stream->context);
-		stream_end(stream);
 	}
 }

@@ -35,7 +35,9 @@ typedef struct StreamEvents
 	/* The queue, which was not empty, is empty again. May be NULL. */
 	void (*drained)(void *context);
 
-	/* The gateway is about to end: a last word may be written and the stream be ended. May be NULL.
+	/*
+	 * The gateway is about to end: a last word may be written and the stream be ended. NULL for one
+	 * that ends by itself, and is waited for as long as the gateway may.
 	 */
 	void (*draining)(void *context);
 } StreamEvents;

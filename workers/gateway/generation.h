@@ -1,0 +1,91 @@
+/*
+ * A request whose answer a model makes: it submits a job, or finds one, follows its text, and
+ * answers as a stream or, when all is there, as a whole. When the client goes, a job that the
+ * request has submitted is cancelled.
+ */
+#ifndef GATEWAY_GENERATION_H
+#define GATEWAY_GENERATION_H
+
+#include "gateway/streams.h"
+
+/* How such requests are answered. Whoever answers, or ends the stream, calls generation_end(). */
+typedef struct GenerationKind
+{
+	const char *statement; /* gives the number of the job, or null; NULL: the route's */
+	const char *sql;
+	bool submits; /* a job, which is the request's */
+
+	/* There is no job: the statement gave null. Answers. */
+	void (*missing)(Generation *generation);
+
+	/* The job is there, and so is the stream when it is to be one. May be NULL. */
+	void (*begin)(Generation *generation);
+	void (*news)(Generation *generation, const OutputNews *news);
+
+	/* What generation_query() has found; only while nobody has gone. May be NULL. */
+	void (*found)(Generation *generation, const Answer *answer);
+
+	/* It takes longer than it may. */
+	void (*late)(Generation *generation);
+	void (*free_own)(void *own);
+} GenerationKind;
+
+struct Generation
+{
+	const GenerationKind *kind;
+	Streams *streams;
+	Request *request; /* NULL when it is answered, has become a stream or is gone */
+	Stream *stream;	  /* NULL when it is none, or gone */
+	void *own;		  /* the kind's */
+	bool is_stream;
+	int64_t job_id;
+
+	/* The rest is generation.c's. */
+	Credential credential;
+	char *route;
+	KeyCount *key;
+	Ticket *ticket;
+	Output *output;
+	bool is_ended;
+	int count;
+	const char *values[ROUTE_PARAMETERS];
+	char *texts[ROUTE_PARAMETERS];
+	char id_text[24];
+	const char *query_values[1];
+	int64_t after_token;
+	int64_t deadline;
+	int64_t written_at;
+	Generation *next;
+};
+
+/*
+ * Begins; the values are copied, and "own" is taken over. The statement is run as the request's
+ * principal, on the lead when it submits. False when it is answered already.
+ */
+extern bool generation_begin(Request *request, const GenerationKind *kind, void *own,
+							 bool is_stream, const char *const *values, int count);
+
+/* The text up to that token is not wanted. Before anything else comes. */
+extern void generation_skip(Generation *generation, int64_t token);
+
+/* How long it may take, in ms. */
+extern void generation_limit(Generation *generation, int64_t limit);
+
+/*
+ * Asks the node's own database, as the request's principal, something about the job, which is $1.
+ * When there is an answer "found" is told.
+ */
+extern void generation_query(Generation *generation, const char *statement, const char *sql);
+
+extern void generation_write(Generation *generation, const Buffer *text);
+
+/*
+ * It is answered, or the stream is to end: nothing is told any more. A job that goes on is
+ * cancelled when it is the request's.
+ */
+extern void generation_end(Generation *generation);
+
+/* Once a second. */
+extern void generations_sweep(Streams *streams);
+
+#endif
