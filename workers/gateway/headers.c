@@ -64,6 +64,19 @@ has_control(const char *text, size_t size)
 }
 
 /*
+ * What stands between the end of a value and what follows: zeros that the library put, blanks and
+ * the line's end. Anything else was cut off by a zero byte.
+ */
+static bool
+is_line_end(const char *from, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		if (from[i] && strchr(" \t\r\n", from[i]) == NULL)
+			return false;
+	return true;
+}
+
+/*
  * The library leaves headers where they came, in one buffer. Between the end of one and the name of
  * the next are then the two bytes of the line's end, or more with blanks before it; one byte was a
  * bare line feed. A line that was folded was put together at another place.
@@ -75,9 +88,22 @@ check_place(Headers *headers, const char *name, const char *value, size_t value_
 
 	if (headers->last && gap == 1)
 		refuse(headers, 400, "a line of the header ends with a line feed only");
-	else if (value < name || (headers->last && (gap < 1 || gap > LARGEST_JUMP)))
+	else if (value < name ||
+			 (headers->last && !headers->is_first && (gap < 1 || gap > LARGEST_JUMP)))
 		refuse(headers, 400, "a line of the header is folded");
+	else if ((headers->last && !headers->is_first && !is_line_end(headers->last, (size_t) gap)) ||
+			 !is_line_end(value + value_size, 2))
+		refuse(headers, 400, "a line of the header has a zero byte");
 	headers->last = value + value_size;
+	headers->is_first = false;
+}
+
+void
+headers_begin(Headers *headers, const char *target, const char *version)
+{
+	headers->size = strlen(target) + strlen(version) + 10;
+	headers->last = version + strlen(version);
+	headers->is_first = true;
 }
 
 void

@@ -33,10 +33,14 @@ typedef struct Headers
 	size_t sizes[HEADERS];
 	size_t size;	  /* of all headers */
 	const char *last; /* where the value of the last one ends */
+	bool is_first;	  /* that is the request line */
 	int status;		  /* 0, or that of the answer that refuses the request */
 	const char *problem;
 	int64_t content_length; /* 0 without */
 } Headers;
+
+/* Begins; the version has to lie where the library found it, in the request line. */
+extern void headers_begin(Headers *headers, const char *target, const char *version);
 
 /* Takes a header, in the order in which they came. */
 extern void headers_take(Headers *headers, const char *name, size_t name_size, const char *value,

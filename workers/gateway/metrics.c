@@ -234,19 +234,22 @@ write_rows(Buffer *to, const PGresult *result)
 	{
 		const char *name = PQgetvalue(result, row, 0);
 		const char *type = PQgetvalue(result, row, 1);
-		bool is_counter = strcmp(type, "counter") == 0;
+		int family = (int) strlen(name);
 
+		/* A counter's family has the name without what its samples end with. */
+		if (family > 6 && strcmp(type, "counter") == 0 && strcmp(name + family - 6, "_total") == 0)
+			family -= 6;
 		if (strcmp(name, last) != 0)
 		{
-			buffer_print(to, "# TYPE %s %s\n", name, type);
+			buffer_print(to, "# TYPE %.*s %s\n", family, name, type);
 			if (!PQgetisnull(result, row, 2) && *PQgetvalue(result, row, 2))
-				buffer_print(to, "# UNIT %s %s\n", name, PQgetvalue(result, row, 2));
-			buffer_print(to, "# HELP %s %s\n", name, PQgetvalue(result, row, 3));
+				buffer_print(to, "# UNIT %.*s %s\n", family, name, PQgetvalue(result, row, 2));
+			buffer_print(to, "# HELP %.*s %s\n", family, name, PQgetvalue(result, row, 3));
 		}
 		last = name;
 		if (PQgetisnull(result, row, 5))
 			continue;
-		buffer_print(to, "%s%s", name, is_counter ? "_total" : "");
+		buffer_add_text(to, name);
 		if (!PQgetisnull(result, row, 4))
 			write_labels(to, PQgetvalue(result, row, 4));
 		buffer_print(to, " %s\n", PQgetvalue(result, row, 5));

@@ -222,7 +222,7 @@ take_headers(Request *request, const char *method, const char *version)
 	const Config *config = request->gateway->config;
 	bool is_10 = strcmp(version, "HTTP/1.0") == 0;
 
-	inside->headers.size = strlen(inside->target) + 16;
+	headers_begin(&inside->headers, inside->target, version);
 	MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, take_header,
 								&inside->headers);
 	set_id(request);

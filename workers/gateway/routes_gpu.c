@@ -41,7 +41,7 @@ const Route gpu_routes[] = {
 		.description =
 			"With \"stream\" the text comes as Server-Sent Events, and the job is cancelled "
 			"when the client goes. docs/gpu.md has what they look like.",
-		.sql = "SELECT aurora.generate($1, $2, $3, $4, $5, $6, coalesce($7::jsonb, '{}'), timeout "
+		.sql = "SELECT aurora.generate($1, $2, $3, $4, $5, $6, coalesce($7, '{}'::jsonb), timeout "
 			   "=> $8, "
 			   "unique_key => $9) AS job_id",
 		.is_write = true,
@@ -98,7 +98,7 @@ const Route gpu_routes[] = {
 		.path = "/api/gpu/embed",
 		.group = GROUP_GPU,
 		.summary = "Have a model make embeddings",
-		.sql = "SELECT aurora.embed($1, $2, $3, coalesce($4::jsonb, '{}'), timeout => $5, "
+		.sql = "SELECT aurora.embed($1, $2, $3, coalesce($4, '{}'::jsonb), timeout => $5, "
 			   "unique_key => "
 			   "$6) AS job_id",
 		.is_write = true,
