@@ -8,7 +8,7 @@ CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS aurora;
 
 BEGIN;
-SELECT plan(78);
+SELECT plan(86);
 
 CREATE TEMPORARY VIEW member AS
     SELECT d.classid, d.objid
@@ -98,9 +98,9 @@ SELECT is_empty($$ SELECT oid::regprocedure FROM routine
                    WHERE prosecdef AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (proconfig), false) $$,
                 'every SECURITY DEFINER routine has the fixed search_path');
 SELECT is_empty($$ SELECT r.oid::regclass FROM relation r
-                   WHERE r.relkind = 'v' AND r.relname NOT IN ('duties', 'secrets', 'secret_versions', 'secret_keys', 'secret_grants', 'secret_rights')
+                   WHERE r.relkind = 'v' AND r.relname NOT IN ('duties', 'secrets', 'secret_versions', 'secret_keys', 'secret_grants', 'secret_rights', 'api_keys')
                      AND NOT coalesce('security_invoker=true' = ANY (r.reloptions), false) $$,
-                'every view reads with the rights of its caller, but that of the duties, and those of secrets, which keep tokens out of sight');
+                'every view reads with the rights of its caller, but that of the duties, and those of secrets and keys, which keep tokens out of sight');
 SELECT is((SELECT string_agg(r.relname, ' ' ORDER BY r.relname COLLATE "C") FROM relation r
            WHERE r.relkind = 'v' AND r.relname LIKE 'secret%' AND 'security_barrier=true' = ANY (r.reloptions)),
           'secret_grants secret_keys secret_rights secret_versions secrets', 'those of secrets choose rows before anything else looks at them');
@@ -110,6 +110,15 @@ SELECT is_empty($$ SELECT r.oid::regclass, a.attname FROM relation r JOIN pg_att
 SELECT is_empty($$ SELECT r.oid::regclass, a.grantee::regrole FROM relation r, aclexplode(r.relacl) a
                    WHERE r.relname IN ('secret', 'secret_version', 'secret_data_key', 'secret_grant', 'secret_signal') AND a.grantee <> r.relowner $$,
                 'no role may read the tables of secrets past the views');
+SELECT is_empty($$ SELECT r.oid::regclass, a.grantee::regrole FROM relation r, aclexplode(r.relacl) a
+                   WHERE r.relname IN ('api_key', 'session_key', 'principal_password', 'session_revocation') AND a.grantee <> r.relowner $$,
+                'nor those of keys, passwords and sessions');
+SELECT is_empty($$ SELECT p.oid::regprocedure, a.grantee::regrole FROM routine p, aclexplode(p.proacl) a
+                   WHERE a.grantee <> p.proowner
+                     AND p.proname IN ('new_api_key', 'key_actor', 'require_administer_key', 'principal_for_key', 'require_key_within_own', 'store_session_key',
+                                       'renew_session_key', 'crypt_schema', 'hash_password', 'check_password', 'begin_session', 'read_session', 'is_same_text',
+                                       'require_gateway', 'ring_news', 'require_monitor', 'metrics_of_nodes', 'metrics_of_work', 'metrics_of_events', 'metrics_of_gateway') $$,
+                'nor is anybody granted what the functions of keys and sessions ask one another');
 SELECT is_empty($$ SELECT r.oid::regclass FROM relation r
                    WHERE r.relkind IN ('r', 'p') AND NOT r.relrowsecurity
                      AND EXISTS (SELECT FROM aclexplode(r.relacl) a WHERE a.grantee <> r.relowner) $$,
@@ -181,7 +190,7 @@ SELECT is_empty($$ SELECT r.oid::regclass FROM relation r
                      AND r.relname NOT IN ('lead_epoch', 'lead_heartbeat', 'node', 'node_status', 'node_state', 'node_transition', 'node_capability',
                                            'node_probe', 'node_service', 'node_service_status', 'service_hour', 'recovery', 'api', 'api_status',
                                            'secret_rotation', 'secret_audit_chain', 'secret_cache_status')
-                     AND r.relname NOT IN ('job_archive_ring', 'job_minute', 'gpu_device', 'gpu_model', 'gpu_speed', 'generation_output_ring')
+                     AND r.relname NOT IN ('job_archive_ring', 'job_minute', 'session_key', 'gpu_device', 'gpu_model', 'gpu_speed', 'generation_output_ring')
                      AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = r.oid AND a.attname = 'company_id') $$,
                 'every table of a tenant carries the company; the mesh and what is counted of queues belong to none, and a cell has its owner''s number over all companies');
 SELECT is((SELECT string_agg(r.relname, ' ' ORDER BY r.relname COLLATE "C") FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attname = 'company_id'
@@ -205,6 +214,7 @@ SELECT is(enum_range(NULL::aurora.service_kind)::text[] || enum_range(NULL::auro
 SELECT is(aurora.secret_right_labels(), enum_range(NULL::aurora.secret_right)::text[], 'rights to secrets are the same in C and in SQL');
 SELECT is(aurora.job_class_labels(), enum_range(NULL::aurora.job_class)::text[], 'classes of jobs are the same in C and in SQL');
 SELECT is(aurora.job_state_labels(), enum_range(NULL::aurora.job_state)::text[], 'and states of jobs');
+SELECT is(aurora.key_role_labels(), enum_range(NULL::aurora.key_role)::text[], 'roles of keys are the same in C and in SQL');
 SELECT is(enum_range(NULL::aurora.item_state)::text[], '{open,done,dismissed,delegated,archived}', 'the states are these');
 
 CREATE FUNCTION pg_temp.columns_of(relation regclass) RETURNS text LANGUAGE sql AS $$
@@ -273,6 +283,11 @@ SELECT is(pg_temp.columns_of('aurora.generation'), 'job_id company_id embeds pro
 SELECT is((SELECT string_agg(DISTINCT pg_temp.columns_of(r.oid), '; ') FROM relation r WHERE r.relname ~ '^generation_output(_[0-2])?$'),
           'job_id company_id token_no began_at slot text', 'columns of generation_output and of all its parts are where C writes them');
 SELECT is(pg_temp.columns_of('aurora.generation_output_ring'), 'slot filled_from', 'columns of generation_output_ring are where C reads them');
+SELECT matches(pg_temp.columns_of('aurora.api_key'), '^key_id key_hash role company_id owner node routes expires_at revoked_at ', 'columns of api_key are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.session_key'), 'key_no master_key_id wrapped created_at', 'columns of session_key are where C reads them');
+SELECT matches(pg_temp.columns_of('aurora.principal_password'), '^company_id owner generation ', 'columns of principal_password are where C reads them');
+SELECT matches(pg_temp.columns_of('aurora.session_revocation'), '^session_id ', 'columns of session_revocation are where C reads them');
+SELECT is(pg_temp.columns_of('aurora.event'), 'topic_id seq at company_id publisher client_id payload', 'columns of event are where C reads them');
 SELECT is(pg_temp.columns_of('aurora.lead_epoch'), 'epoch_no timeline id lead began_at system_identifier', 'columns of lead_epoch are where C reads them');
 
 SELECT * FROM finish();

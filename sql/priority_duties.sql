@@ -10,7 +10,7 @@ CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS aurora;
 
 BEGIN;
-SELECT plan(78);
+SELECT plan(80);
 
 CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -164,12 +164,12 @@ RESET ROLE;
 
 SELECT is(pg_temp.rows_of('SELECT duty, runs_by FROM aurora.duties ORDER BY duty COLLATE "C"'),
           '(apply_settings,worker) (archive_q4,pg_cron) (forget_secret_audit,worker) (forget_transitions,worker) (refresh_win_chances,pg_cron) (rotate_generation_output,worker) (rotate_job_archive,worker) (rotate_secrets,worker) (sample_surface,worker) (set_groups_apart,pg_cron) '
-          '(sweep_cells,pg_cron) (trim_events,worker) (wake_snoozed,worker)', 'the duties are these');
+          '(sweep_cells,pg_cron) (trim_events,worker) (trim_sessions,worker) (trim_webhooks,worker) (wake_snoozed,worker)', 'the duties are these');
 SELECT ok(aurora.run_duty(duty) >= 0, format('duty %s can be run by hand', duty)) FROM aurora.duties ORDER BY duty COLLATE "C";
-SELECT is((SELECT count(*) FROM aurora.duties WHERE last_started_at > now() AND last_finished_at >= last_started_at AND last_error IS NULL AND last_rows >= 0), 13::bigint,
+SELECT is((SELECT count(*) FROM aurora.duties WHERE last_started_at > now() AND last_finished_at >= last_started_at AND last_error IS NULL AND last_rows >= 0), 15::bigint,
           'and each run is noted');
 SELECT is(pg_temp.error_of($$ SELECT aurora.run_duty('sleep') $$),
-          '22023 | there is no duty "sleep" | Duties: apply_settings, wake_snoozed, sample_surface, forget_transitions, rotate_secrets, forget_secret_audit, rotate_job_archive, rotate_generation_output, trim_events, archive_q4, sweep_cells, set_groups_apart, refresh_win_chances.',
+          '22023 | there is no duty "sleep" | Duties: apply_settings, wake_snoozed, sample_surface, forget_transitions, rotate_secrets, forget_secret_audit, rotate_job_archive, rotate_generation_output, trim_events, trim_sessions, trim_webhooks, archive_q4, sweep_cells, set_groups_apart, refresh_win_chances.',
           'an unknown duty is an error whose hint lists the duties');
 CREATE ROLE regress_operator IN ROLE aurora_operator;
 SET LOCAL ROLE regress_operator;

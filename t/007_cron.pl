@@ -78,7 +78,7 @@ is(sql_state($err), '42501', 'a person may not schedule duties');
 is($err, '', 'an operator may') or diag($err);
 is_sql($node, 'SELECT count(*), count(DISTINCT jobname) FROM cron.job', scalar(@by_clock) . '|' . scalar(@by_clock),
     'and makes no doubles of jobs that an administrator has put', 'company');
-is_sql($node, 'SET SESSION AUTHORIZATION ann; SELECT count(*) FROM aurora.duties WHERE scheduled IS NOT NULL', '13',
+is_sql($node, 'SET SESSION AUTHORIZATION ann; SELECT count(*) FROM aurora.duties WHERE scheduled IS NOT NULL', '15',
     'a person sees the duties, without rights in pg_cron', 'company');
 
 done_testing();

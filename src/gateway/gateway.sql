@@ -64,7 +64,7 @@ $$;
 COMMENT ON FUNCTION aurora.key_actor() IS 'Under which name the caller adds and revokes keys: what it has assumed, or its role.';
 
 CREATE FUNCTION aurora.may_administer_key(of_company int, of_owner text) RETURNS boolean
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN of_company IS NULL THEN aurora.is_operator()
                 ELSE aurora.may_manage(of_company)
                      OR EXISTS (SELECT FROM aurora.whoami() w WHERE w.company_id = of_company AND w.owner = of_owner) END

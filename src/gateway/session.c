@@ -56,7 +56,7 @@ enum
 	REVOCATION_ID = 1
 };
 
-static int session_lifetime_min = 720;
+static int session_lifetime_s = 43200;
 
 PG_FUNCTION_INFO_V1(aurora_begin_session);
 PG_FUNCTION_INFO_V1(aurora_log_in_by_key);
@@ -224,7 +224,7 @@ begin_session(FunctionCallInfo fcinfo, const AuroraPrincipal *principal, int32 a
 	session.signing_key = aurora_signing_key_current(snapshot, &key);
 	session.generation = generation_of(principal, snapshot);
 	session.issued_at = GetCurrentTimestamp();
-	session.expires_at = session.issued_at + session_lifetime_min * USECS_PER_MINUTE;
+	session.expires_at = session.issued_at + session_lifetime_s * USECS_PER_SEC;
 	if (!pg_strong_random(session.id.data, UUID_LEN))
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("no random number could be made")));
 	session.id.data[6] = (session.id.data[6] & 0x0f) | 0x40; /* as a UUID of version 4 */
@@ -408,6 +408,6 @@ void
 aurora_session_init(void)
 {
 	DefineCustomIntVariable("aurora.session_lifetime", "How long a session of the gateway lasts.",
-							NULL, &session_lifetime_min, 720, 1, 525600, PGC_SIGHUP, GUC_UNIT_MIN,
+							NULL, &session_lifetime_s, 43200, 1, 31536000, PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
 }

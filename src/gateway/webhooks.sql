@@ -56,7 +56,7 @@ SELECT pg_catalog.pg_extension_config_dump('aurora.webhook', '');
 -- ---- providers ----
 
 CREATE FUNCTION aurora.may_administer_webhook(of_company int) RETURNS boolean
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN of_company IS NULL THEN aurora.administers_all() ELSE aurora.may_manage(of_company) END
 $$;
 COMMENT ON FUNCTION aurora.may_administer_webhook(int) IS 'May the caller see and change webhooks of a company: who manages it; of none: administrators.';
