@@ -26,6 +26,7 @@ my $world = new_gateway_world('alpha', 'beta', %settings);
 my ($lead, $standby) = @$world{qw(lead standby)};
 my %key = %{ $world->{key} };
 comes($lead, 'SELECT aurora.lead_duty()', 'the lead takes up its duties');
+comes($_, "SELECT redis = 'connected' FROM aurora.courier_status()", 'Redis carries the news to ' . $_->name) for $lead, $standby;
 my $either = one_of_two($lead, $standby);
 my $gateway = start_gateway($standby, database => { lead => $either }, gateway => { stream_queue => '64kB', ping_interval => '1s' });
 my $nginx = start_nginx('nginx', $gateway->{sockets});

@@ -268,7 +268,7 @@ sub next_text
     return substr($connection->{read}, 0, length($connection->{read}), '');
 }
 
-# The next event, a reference to a hash of its fields; comments are passed over. undef when none came.
+# The next event that has data, a reference to a hash of its fields. undef when none came.
 sub next_event
 {
     my ($connection, $seconds) = @_;
@@ -286,7 +286,7 @@ sub next_event
 
                 $event{$name} = defined $event{$name} ? "$event{$name}\n$value" : $value;
             }
-            return \%event if %event;
+            return \%event if defined $event{data};
         }
         my $more = next_text($connection, $seconds);
 
