@@ -48,7 +48,7 @@ my ($out, $err) = ('', '');
 IPC::Run::run([ 'node', "$folder/openai_client.mjs", "http://127.0.0.1:$web/v1", $key ], '<', \undef, '>', \$out, '2>', \$err, IPC::Run::timeout(180));
 is($err, '', 'the client has nothing to complain about');
 my $got = eval { decode_json($out) } // {};
-my $text = uncut_text($server, 'Why is the sky blue?', 24);
+my $text = uncut_text($server, 'Why is the sky blue?', 12);
 
 # What a call gave, which did not fail.
 sub of
@@ -67,12 +67,12 @@ is($chat->{object}, 'chat.completion', 'a chat is answered');
 is($chat->{choices}[0]{message}{role}, 'assistant', '... by the assistant');
 ok(length($chat->{choices}[0]{message}{content} // ''), '... with words');
 is($chat->{choices}[0]{finish_reason}, 'length', '... up to the limit');
-is($chat->{usage}{completion_tokens}, 24, '... of so many tokens');
+is($chat->{usage}{completion_tokens}, 12, '... of so many tokens');
 my $streamed = of('streamed');
 cmp_ok($streamed->{parts} // 0, '>', 1, 'a chat streams');
 is($streamed->{text}, $chat->{choices}[0]{message}{content}, '... with the same words');
 is($streamed->{finish}, 'length', '... and the same end');
-is($streamed->{usage}{completion_tokens}, 24, '... and what it used');
+is($streamed->{usage}{completion_tokens}, 12, '... and what it used');
 is(of('embeddings')->{count}, 2, 'texts are embedded');
 cmp_ok(of('embeddings')->{numbers} // 0, '>', 0, '... as numbers');
 is(of('embeddings')->{index}, 1, '... in their order');
@@ -87,7 +87,7 @@ ok(wait_until(sub { request($server->{port}, 'GET', '/slots')->{body} !~ /"is_pr
 
 # The gateway's own way of asking.
 my $stream = open_events($web, '/api/gpu/generate', method => 'POST', key => $key,
-    json => { model => 'test', prompt => 'Why is the sky blue?', max_tokens => 24, stream => JSON::PP::true() });
+    json => { model => 'test', prompt => 'Why is the sky blue?', max_tokens => 12, stream => JSON::PP::true() });
 is($stream->{answer}{status}, 200, 'generate() streams, too') or diag(($stream->{read}));
 my $words = '';
 while (my $event = next_event($stream))

@@ -4,7 +4,7 @@ import OpenAI, { APIError } from 'openai';
 
 const [baseURL, apiKey] = process.argv.slice(2);
 const client = new OpenAI({ baseURL, apiKey, maxRetries: 0 });
-const question = { model: 'test', messages: [{ role: 'user', content: 'Why is the sky blue?' }], max_tokens: 24 };
+const question = { model: 'test', messages: [{ role: 'user', content: 'Why is the sky blue?' }], max_tokens: 12 };
 
 const problem = (error) => (error instanceof APIError
     ? { name: error.constructor.name, status: error.status, code: error.code, type: error.type, param: error.param, message: error.message }
