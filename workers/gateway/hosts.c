@@ -117,16 +117,19 @@ add_keyword(Keywords *keywords, const char *name, char *value)
  * Those of the connection string come behind ours, so that they count.
  */
 static char *
-session_options(const Hosts *hosts)
+session_options(const Hosts *hosts, int timeout)
 {
 	const char *given = option_of(hosts, "options");
 	char *all;
 
-	return asprintf(&all, "%s %s", SESSION_OPTIONS, given ? given : "") < 0 ? NULL : all;
+	return asprintf(&all, SESSION_OPTIONS " -c statement_timeout=%d %s", timeout,
+					given ? given : "") < 0
+			   ? NULL
+			   : all;
 }
 
 PGconn *
-hosts_connect(const Hosts *hosts, int host, bool for_writes)
+hosts_connect(const Hosts *hosts, int host, bool for_writes, int timeout)
 {
 	static const char *const standard[][2] = {
 		{"keepalives_idle", "10"},	 {"keepalives_interval", "5"},
@@ -149,7 +152,7 @@ hosts_connect(const Hosts *hosts, int host, bool for_writes)
 			add_keyword(&keywords, option->keyword,
 						is_list ? part_of(option->val, host) : memory_copy(option->val));
 	}
-	add_keyword(&keywords, "options", session_options(hosts));
+	add_keyword(&keywords, "options", session_options(hosts, timeout));
 	add_keyword(&keywords, "target_session_attrs", memory_copy(for_writes ? "read-write" : "any"));
 	conn = PQconnectStartParams(keywords.names, (const char *const *) keywords.values, 0);
 	for (int i = 0; i < keywords.count; i++)

@@ -18,7 +18,10 @@ typedef struct Hosts
 extern bool hosts_read(Hosts *hosts, const char *conninfo, char **problem);
 extern void hosts_free(Hosts *hosts);
 
-/* Begins to connect to one of them: to one that takes writes, when "for_writes". */
-extern PGconn *hosts_connect(const Hosts *hosts, int host, bool for_writes);
+/*
+ * Begins to connect to one of them: to one that takes writes, when "for_writes". A statement whose
+ * transaction has no time-out of its own has this one, ms; 0: none.
+ */
+extern PGconn *hosts_connect(const Hosts *hosts, int host, bool for_writes, int timeout);
 
 #endif

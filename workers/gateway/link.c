@@ -146,7 +146,8 @@ continue_connecting(Link *link, PostgresPollingStatusType status)
 static void
 connect_now(Link *link)
 {
-	link->conn = hosts_connect(link->hosts, link->host, link->side == SIDE_LEAD);
+	link->conn = hosts_connect(link->hosts, link->host, link->side == SIDE_LEAD,
+							   link->side == SIDE_WAKE ? 0 : pool_timeout(link->pool));
 	link->state = LINK_CONNECTING;
 	loop_set(link->loop, &link->timer, clock_ms() + CONNECT_LIMIT);
 	if (link->conn == NULL || PQstatus(link->conn) == CONNECTION_BAD)

@@ -112,6 +112,8 @@ extern int link_load(const Link *link, int64_t now);
 extern void pool_linked(Pool *pool, Side side);
 extern void pool_unlinked(Pool *pool, Link *link, bool was_up, bool was_last_host,
 						  const char *reason);
+/* The standard time-out of statements, ms. */
+extern int pool_timeout(const Pool *pool);
 extern void pool_answered(Pool *pool, Ticket *ticket);
 
 /* The link was lost with this unit under way. */

@@ -305,7 +305,9 @@ void
 pool_answered(Pool *pool, Ticket *ticket)
 {
 	Half *half = &pool->halves[ticket->side];
-	const char *state = ticket->error ? PQresultErrorField(ticket->error, PG_DIAG_SQLSTATE) : NULL;
+	const char *state = ticket->unprepared ? ticket->unprepared->sqlstate
+						: ticket->error	   ? PQresultErrorField(ticket->error, PG_DIAG_SQLSTATE)
+										   : NULL;
 
 	if (half->first || ticket->unit.is_slow)
 		loop_set(pool->loop, &pool->turn, 0);
@@ -546,6 +548,12 @@ bool
 pool_is_up(const Pool *pool, Side side)
 {
 	return is_up(&pool->halves[side]);
+}
+
+int
+pool_timeout(const Pool *pool)
+{
+	return pool->timeout;
 }
 
 void
