@@ -79,7 +79,8 @@ FROM pg_proc p
 WHERE p.pronamespace = 'aurora'::regnamespace AND p.provolatile = 'v' AND p.prorettype <> 'trigger'::regtype
   AND (EXISTS (SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner))
   AND p.proname NOT IN ('assume', 'company_for', 'item_is_misplaced', 'report_connectivity', 'secret', 'export_secrets',
-                        'restart_secret_audit', 'verify_secret_audit_file', 'wait_events')
+                        'restart_secret_audit', 'verify_secret_audit_file', 'wait_events', 'wait_published', 'wait_for_lsn', 'write_position',
+                        'assume_key', 'assume_session', 'log_in', 'log_in_by_key')
 ORDER BY 1
 SQL
 cmp_ok(scalar(@writers), '>=', 25, 'the writing functions are found (' . scalar(@writers) . ')');

@@ -45,6 +45,7 @@ SQL
     $filler->safe_psql('postgres', jobs_sql());
     $filler->safe_psql('postgres', events_sql());
     $filler->safe_psql('postgres', gpu_sql());
+    $filler->safe_psql('postgres', gateway_sql());
     settle($filler);
     # A change of settings that is half applied is carried on where it is restored.
     $filler->safe_psql('postgres', "SELECT aurora.set_company('company 2', big_threshold => 777)");
@@ -146,6 +147,20 @@ INSERT INTO aurora.generation_output (job_id, company_id, token_no, began_at, sl
 SQL
 }
 
+# A row in every table of the gateway. Without a key ring nothing is signed, and a dump does not look
+# at keys that are.
+sub gateway_sql
+{
+    return <<'SQL';
+INSERT INTO aurora.api_key (key_hash, role, company_id, owner, routes, expires_at, name, created_by)
+    SELECT sha256('aur_dumped'), 'user', company_id, owner, '{GET /api/*,* /nodes}', now() + interval '90 days', 'ü', 'ann' FROM aurora.principal WHERE owner = 'owner 1' LIMIT 1;
+INSERT INTO aurora.session_key (master_key_id, wrapped) VALUES ('0123456789abcdef', 'wrapped');
+INSERT INTO aurora.principal_password (company_id, owner, generation, password_hash) SELECT company_id, owner, 3, 'hash' FROM aurora.api_key;
+INSERT INTO aurora.session_revocation (session_id, company_id, owner, expires_at) SELECT gen_random_uuid(), company_id, owner, now() + interval '90 days' FROM aurora.api_key;
+SELECT aurora.add_webhook('hub', 'company 1'), aurora.store_webhook('hub', '{"a": "ü"}', '\x00ff', '192.0.2.1');
+SQL
+}
+
 sub run_ok
 {
     my ($command, $name) = @_;
@@ -226,6 +241,9 @@ sub goes_on
         aurora.set_kind('gadget', company => 'company 1'), aurora.complete($last + 1)", $database);
     is($err, '', "$how: companies, weights, kinds and actions go on");
     jobs_go_on($database, $how);
+    is_sql($target, "SELECT owner FROM aurora.assume_key(sha256('aur_dumped'), 'GET /nodes', NULL, 0)", 'owner 1', "$how: a key is good", $database);
+    is_sql($target, "SELECT aurora.add_api_key('next', owner => 'owner 1', company => 'company 1') LIKE 'aur_%'", 't', "$how: another is added", $database);
+    is_sql($target, "SELECT aurora.store_webhook('hub', '{}', '', NULL)", 2, "$how: webhooks go on", $database);
     $target->safe_psql($database, reference_sql());
     $target->safe_psql($database, 'SELECT aurora.sweep_cells()');
     is_sql($target, "SELECT difference FROM reference.all_differences('$time') difference LIMIT 1", '',

@@ -117,12 +117,13 @@ COMMENT ON FUNCTION aurora.remove_webhook(text) IS
 CREATE FUNCTION aurora.store_webhook(provider text, headers jsonb, body bytea, remote inet) RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    bound bigint := current_setting('aurora.webhook_backlog')::bigint;
+    bound bigint;
     sender aurora.webhook_provider;
     stored bigint;
 BEGIN
     PERFORM aurora.require_lead();
     PERFORM aurora.require_gateway();
+    bound := current_setting('aurora.webhook_backlog')::bigint;
     IF headers IS NULL OR jsonb_typeof(headers) <> 'object' OR body IS NULL THEN
         RAISE invalid_parameter_value USING
             MESSAGE = 'a webhook has a body and headers, which are an object', HINT = 'A body of nothing is an empty one.';
@@ -192,12 +193,13 @@ COMMENT ON COLUMN aurora.webhooks.is_genuine IS 'Was the signature good.';
 CREATE FUNCTION aurora.trim_webhooks() RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    keep interval := current_setting('aurora.webhook_retention')::int * interval '1 day';
+    keep interval;
     name text;
     trimmed bigint := 0;
     n bigint;
 BEGIN
     PERFORM aurora.require_lead();
+    keep := current_setting('aurora.webhook_retention')::int * interval '1 day';
     FOR name IN SELECT p.provider FROM aurora.webhook_provider p ORDER BY p.provider LOOP
         PERFORM FROM aurora.webhook_provider p WHERE p.provider = name FOR UPDATE;
         WITH gone AS (DELETE FROM aurora.webhook w WHERE w.provider = name AND w.received_at < clock_timestamp() - keep RETURNING w.verified_at),
