@@ -253,5 +253,5 @@ openai_add_embeddings(Buffer *to, const char *model, const char *vectors, bool i
 	json_text_member(to, "model", model);
 	buffer_print(to, ",\"usage\":{\"prompt_tokens\":%" PRId64 ",\"total_tokens\":%" PRId64 "}}",
 				 prompt_tokens, prompt_tokens);
-	return takes(&at, ']');
+	return takes(&at, ']') && at[strspn(at, " \t\r\n")] == '\0';
 }

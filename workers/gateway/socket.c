@@ -226,6 +226,8 @@ write_some(Socket *socket)
 
 		parts[i] = (struct iovec) {frame->bytes + skipped, frame->size - skipped};
 	}
+	if (count == 1)
+		return write(socket->fd, parts[0].iov_base, parts[0].iov_len);
 	return writev(socket->fd, parts, (int) count);
 }
 
