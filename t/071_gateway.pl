@@ -77,7 +77,8 @@ for my $where (sort keys %place)
     my $answer = request($place{$where}, 'GET', '/openapi.json');
 
     is($answer->{body}, $description, "the description is served $where");
-    for my $route (grep { !$_->{is_open} } @routes)
+    # A session is ended by who has one, and what /ws wants stands in the test of abuse.
+    for my $route (grep { !$_->{is_open} && "$_->{method} $_->{path}" !~ m{^DELETE /api/session$|^GET /ws$} } @routes)
     {
         my ($method, $path, @body) = sample_request($route, \%known);
         my $name = "$route->{method} $route->{path} $where";
@@ -216,7 +217,7 @@ $answer = request($web, 'GET', '/api/secrets/hubspot/token', key => $key{ann}, h
 is($answer->{json}{value}, $sesame, '... and reads it') or diag($answer->{body});
 is($answer->{headers}{'cache-control'}, 'no-store', '... and nobody may cache it');
 is($answer->{headers}{etag}, undef, '... nor recognise it');
-has_problem(request($web, 'GET', '/api/secrets/hubspot/token', key => $key{eve}), 404, 'for another company it is not there');
+has_problem(request($web, 'GET', '/api/secrets/hubspot/token', key => $key{eve}), 403, 'another company may not');
 $lead->safe_psql('postgres', "SELECT aurora.put_secret('hubspot', 'token', 'for all'), aurora.put_secret('hubspot', 'token', 'for beta', node => 'beta')");
 catch_up($lead, $standby);
 is(request($web, 'GET', '/api/secrets/hubspot/token', key => $key{beta})->{json}{value}, 'for beta', 'a node has what was put for it');

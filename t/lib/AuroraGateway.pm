@@ -148,12 +148,18 @@ sub gateway_log
     return slurp_file($gateway->{log});
 }
 
-# Is the answer a problem+json with such a status, and with the number of its request?
+# Is the answer a problem+json with such a status, and with the number of its request? OpenAI's routes
+# have errors of another form.
 sub has_problem
 {
     my ($answer, $status, $name) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     my $json = ref $answer->{json} eq 'HASH' ? $answer->{json} : {};
+
+    if (ref $json->{error})
+    {
+        return is($answer->{status}, $status, $name) && ok(length($json->{error}{message}), '... in the form of OpenAI');
+    }
     my $is_problem = $answer->{status} == $status
       && ($answer->{headers}{'content-type'} // '') =~ m{^application/problem\+json}
       && ($json->{status} // 0) == $status
@@ -185,7 +191,9 @@ sub new_gateway_lead
     $lead->safe_psql('postgres', <<'SQL');
 SELECT aurora.add_company('Acme');
 SELECT aurora.add_company('Other');
-SELECT aurora.add_principal('ann', 'Acme', trust => 'manager');
+CREATE ROLE ann LOGIN;
+SELECT aurora.add_principal('ann', 'Acme', 'ann', trust => 'manager');
+SELECT aurora.grant_secret('ann', 'hubspot', 'Acme', 'read'), aurora.grant_secret('ann', 'hubspot', 'Acme', 'write');
 SELECT aurora.add_principal('bob', 'Acme', trust => 'member');
 SELECT aurora.add_principal('scout', 'Acme', trust => 'agent');
 SELECT aurora.add_principal('eve', 'Other', trust => 'manager');

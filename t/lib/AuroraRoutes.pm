@@ -16,6 +16,9 @@ our @EXPORT = qw(routes_of sample_request wrong_requests);
 
 my $json = JSON::PP->new->allow_nonref->utf8->canonical;
 
+# OpenAI's routes describe their bodies elsewhere; this is one for all of them.
+my %openai = (model => 'x', messages => [ { role => 'user', content => 'x' } ], prompt => 'x', input => 'x');
+
 # All routes of a description, which is given as the text of /openapi.json.
 sub routes_of
 {
@@ -36,13 +39,25 @@ sub routes_of
             push(@routes, {
                 method => uc($method),
                 path => $path,
-                parameters => [ @{ $item->{parameters} // [] }, @{ $operation->{parameters} // [] } ],
+                parameters => [ map { resolved($description, $_) } @{ $item->{parameters} // [] }, @{ $operation->{parameters} // [] } ],
                 body => ($content->{'application/json'} // {})->{schema},
                 is_open => scalar(grep { !%$_ } @$security) || !@$security,
                 operation => $operation });
         }
     }
     return @routes;
+}
+
+# What a reference within the description stands for.
+sub resolved
+{
+    my ($description, $value) = @_;
+
+    return $value if !$value->{'$ref'};
+    my $found = $description;
+
+    $found = $found->{$_} for split(/\//, $value->{'$ref'} =~ s{^#/}{}r);
+    return $found;
 }
 
 sub types_of
@@ -70,7 +85,7 @@ sub sample
     return {} if $is{object};
     return '2026-01-01T00:00:00Z' if ($schema->{format} // '') eq 'date-time';
     return '00000000-0000-4000-8000-000000000000' if ($schema->{format} // '') eq 'uuid';
-    return 'x';
+    return 'x' x ($schema->{minLength} || 1);
 }
 
 sub encoded
@@ -98,7 +113,7 @@ sub filled_path
         {
             my $in_path = encoded($value);
 
-            $path =~ s/\{\Q$name\E\}/$in_path/;
+            $path =~ s/\{\Q$name\E\*?\}/$in_path/;
         }
         elsif ($parameter->{in} eq 'query' && ($parameter->{required} || exists $option{values}{$name}) && ($option{left_out} // '') ne $name)
         {
@@ -127,7 +142,9 @@ sub sample_request
 {
     my ($route, $known) = @_;
 
-    return ($route->{method}, filled_path($route, $known), $route->{body} ? (json => filled_body($route->{body}, $known)) : ());
+    my $body = $route->{path} =~ m{^/v1/} ? \%openai : filled_body($route->{body} // {}, $known);
+
+    return ($route->{method}, filled_path($route, $known), $route->{body} ? (json => $body) : ());
 }
 
 # What a parameter of that schema must not be: what is wrong with it, and the value.
