@@ -158,6 +158,40 @@ has_problem(request($at_lead, 'GET', '/api/priorities/surface', key => $narrow),
 catch_up($lead, $standby);
 has_problem(request($web, 'GET', '/api/priorities/surface', key => $narrow), 401, '... on the standby as well');
 
+# ---- sessions ----
+
+my %cookie;
+for my $where (sort keys %place)
+{
+    $answer = request($place{$where}, 'POST', '/api/session', key => $key{ann});
+    is($answer->{status}, 201, "ann logs in by her key $where") or diag($answer->{body});
+    my $set = $answer->{headers}{'set-cookie'} // '';
+    like($set, qr/^aurora_session=[^;]+/, '... and gets a cookie');
+    like($set, qr/; *HttpOnly/i, '... which no script reads');
+    like($set, qr/; *SameSite=(Lax|Strict)/i, '... and which no other site sends');
+    ($cookie{$where}) = $set =~ /^(aurora_session=[^;]+)/;
+    my $csrf = $answer->{json}{csrf};
+    my @cookie = (Cookie => $cookie{$where});
+
+    is(request($place{$where}, 'GET', '/api/priorities/surface?top_n=1', headers => \@cookie)->{status}, 200, '... reads by it');
+    my $item = item_of('ann');
+    my @write = ('POST', "/api/priorities/items/$item/complete", json => {});
+    has_problem(request($place{$where}, @write, headers => \@cookie), 403, '... and writes nothing without her token');
+    has_problem(request($place{$where}, @write, headers => [ @cookie, 'X-CSRF-Token' => 'x' ]), 403, '... or with a wrong one');
+    like(request($place{$where}, @write, headers => [ @cookie, 'X-CSRF-Token' => $csrf ])->{status}, qr/^20/, '... but with it');
+    has_problem(request($place{$where}, 'GET', '/nodes', headers => [ Cookie => "$cookie{$where}x" ]), 401, 'a cookie that was changed is refused');
+    has_problem(request($place{$where}, 'GET', '/nodes', headers => [ Cookie => 'aurora_session=' . 'A' x 80 ]), 401, '... as is one that was made up');
+    is(request($place{$where}, 'DELETE', '/api/session', headers => [ @cookie, 'X-CSRF-Token' => $csrf ])->{status}, 204, 'she logs out');
+    catch_up($lead, $standby);
+    has_problem(request($_, 'GET', '/nodes', headers => \@cookie), 401, '... on all nodes') for $at_lead, $web;
+}
+$lead->safe_psql('postgres', "CREATE EXTENSION pgcrypto; SELECT aurora.set_password('correct horse battery', 'bob', 'Acme')");
+catch_up($lead, $standby);
+my %login = (company => 'Acme', owner => 'bob', password => 'correct horse battery');
+is(request($web, 'POST', '/api/session', json => \%login)->{status}, 201, 'bob logs in by his password, on the standby');
+has_problem(request($web, 'POST', '/api/session', json => { %login, password => 'wrong' }), 401, '... but not by another one');
+has_problem(request($web, 'POST', '/api/session', json => { %login, owner => 'nobody' }), 401, '... nor does one who is not there');
+
 # ---- one's own writes ----
 
 my $item = item_of('ann');
@@ -228,7 +262,7 @@ has_problem(request($web, 'GET', '/api/secrets/hubspot/token', key => $key{beta}
 # ---- the log ----
 
 my $logs = join('', map { slurp_file($_) } $on_lead->{log}, $on_standby->{log}, glob("$nginx->{folder}/*.log"));
-unlike($logs, qr/open-sesame|for beta/, 'no secret is in a log');
+unlike($logs, qr/open-sesame|for beta|correct horse/, 'no secret is in a log');
 unlike($logs, qr/aur_/, '... and no key');
 unlike($logs, qr/no_such_parameter/, '... and no query');
 my @lines = grep { /^\{/ } split(/\n/, gateway_log($on_standby));

@@ -1,7 +1,8 @@
 // What the gateway is measured beside: a surface by fastify and pg, and a topic by ws and pg, both with
 // the key checked and its principal assumed in the database as the gateway does it.
-//   node gateway_peer.mjs http PORT        GET /api/priorities/surface?top_n=10
-//   node gateway_peer.mjs sockets PORT     /ws, with the subscribe of the gateway's protocol
+//   node gateway_peer.mjs transaction PORT   GET /api/priorities/surface?top_n=10, in a transaction
+//   node gateway_peer.mjs statement PORT     the same, in one statement
+//   node gateway_peer.mjs sockets PORT       /ws, with the subscribe of the gateway's protocol; PGREADER reads the topic
 import { createHash } from 'node:crypto';
 import pg from 'pg';
 
@@ -13,24 +14,28 @@ const assume = { name: 'assume', text: 'SELECT company_id, owner FROM aurora.ass
 for (const type of [20, 1700]) pg.types.setTypeParser(type, Number);
 for (const type of [1184, 1186]) pg.types.setTypeParser(type, (text) => text);
 
-// All statements of a transaction are handed over at once: pg sends the next when the one before is done.
+// As it is usually written: a transaction of four statements.
 async function transaction(pool, key, route, query) {
     const client = await pool.connect();
     try {
-        const [, , { rows }] = await Promise.all([
-            client.query('BEGIN'),
-            client.query({ ...assume, values: [hashOf(key), route] }),
-            client.query(query),
-            client.query('COMMIT'),
-        ]);
-        client.release();
+        await client.query('BEGIN');
+        await client.query({ ...assume, values: [hashOf(key), route] });
+        const { rows } = await client.query(query);
+        await client.query('COMMIT');
         return rows;
     } catch (error) {
         await client.query('ROLLBACK').catch(() => {});
-        client.release();
         throw error;
+    } finally {
+        client.release();
     }
 }
+
+// As few round trips as can be: one statement, whose function is called for what the first has given.
+const oneStatement = (pool, key, route, topN) => pool.query({
+    name: 'one', values: [hashOf(key), route, topN],
+    text: `SELECT s.* FROM aurora.assume_key($1, $2, NULL, 5000) k, LATERAL aurora.surface($3 + 0 * k.company_id) s`,
+}).then(({ rows }) => rows);
 
 const failed = (error) => (error.code === '28000' ? 401 : error.code === '42501' ? 403 : 500);
 
@@ -53,8 +58,12 @@ async function serveHttp() {
 
     app.get('/api/priorities/surface', { schema }, async (request, reply) => {
         try {
-            return await transaction(pool, request.headers.authorization, 'GET /api/priorities/surface',
-                { name: 'surface', text: 'SELECT * FROM aurora.surface($1)', values: [request.query.top_n] });
+            const key = request.headers.authorization;
+            const topN = request.query.top_n;
+            return await (mode === 'statement'
+                ? oneStatement(pool, key, 'GET /api/priorities/surface', topN)
+                : transaction(pool, key, 'GET /api/priorities/surface',
+                    { name: 'surface', text: 'SELECT * FROM aurora.surface($1)', values: [topN] }));
         } catch (error) {
             return reply.code(failed(error)).type('application/problem+json').send({ title: error.message, status: failed(error) });
         }
@@ -64,7 +73,7 @@ async function serveHttp() {
 
 // One reader for a topic; each event is made a text once and given to all that have subscribed.
 async function follow(topic, after, clients) {
-    const reader = new pg.Client();
+    const reader = new pg.Client({ user: process.env.PGREADER });
     await reader.connect();
     for (;;) {
         await reader.query('CALL aurora.wait_events($1, $2, $3)', [topic, after, '10 s']);
@@ -103,4 +112,4 @@ async function serveSockets() {
     });
 }
 
-await (mode === 'http' ? serveHttp() : serveSockets());
+await (mode === 'sockets' ? serveSockets() : serveHttp());
