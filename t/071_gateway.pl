@@ -160,7 +160,7 @@ has_problem(request($web, 'GET', '/api/priorities/surface', key => $narrow), 401
 
 # ---- sessions ----
 
-my %cookie;
+my ($answer, %cookie);
 for my $where (sort keys %place)
 {
     $answer = request($place{$where}, 'POST', '/api/session', key => $key{ann});
@@ -195,7 +195,7 @@ has_problem(request($web, 'POST', '/api/session', json => { %login, owner => 'no
 # ---- one's own writes ----
 
 my $item = item_of('ann');
-my $answer = request($web, 'POST', "/api/priorities/items/$item/complete", key => $key{ann}, json => {});
+$answer = request($web, 'POST', "/api/priorities/items/$item/complete", key => $key{ann}, json => {});
 like($answer->{status}, qr/^20[04]$/, 'a write on the standby is done on the lead');
 my $lsn = $answer->{headers}{'aurora-lsn'};
 like($lsn, qr/^[0-9A-F]+\/[0-9A-F]+$/, '... and tells its position');
