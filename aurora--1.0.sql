@@ -242,6 +242,10 @@ CREATE FUNCTION aurora.caller() RETURNS name
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_caller';
 COMMENT ON FUNCTION aurora.caller() IS 'The role that called, also inside SECURITY DEFINER functions.';
 
+CREATE FUNCTION aurora.caller_has(group_role text) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_caller_has';
+COMMENT ON FUNCTION aurora.caller_has(text) IS 'Has the caller the rights of a group role, with nobody assumed. False in maintenance, such as ANALYZE, where code of a table''s owner runs in another''s session.';
+
 CREATE FUNCTION aurora.is_assuming() RETURNS boolean
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'aurora_is_assuming';
 COMMENT ON FUNCTION aurora.is_assuming() IS 'Has this transaction assumed a principal, a node or a monitor.';
@@ -575,7 +579,7 @@ GRANT SELECT ON aurora.company, aurora.principal, aurora.currency_rate
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.whoami, aurora.current_owner, aurora.current_company_id, aurora.may_see,
     aurora.may_manage, aurora.is_member, aurora.administers_all, aurora.caller, aurora.company_ids, aurora.company_for, aurora.owner_for, aurora.require_manage,
-    aurora.is_assuming, aurora.assumed_node, aurora.assumed_key
+    aurora.caller_has, aurora.is_assuming, aurora.assumed_node, aurora.assumed_key
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.assume TO aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.set_company, aurora.add_principal, aurora.set_rate
@@ -1323,7 +1327,7 @@ SELECT pg_catalog.pg_extension_config_dump('aurora.lead_heartbeat', '');
 CREATE FUNCTION aurora.require_operator() RETURNS void
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF NOT (aurora.administers_all() OR pg_has_role(aurora.caller(), 'aurora_operator', 'USAGE') AND NOT aurora.is_assuming()) THEN
+    IF NOT (aurora.administers_all() OR aurora.caller_has('aurora_operator')) THEN
         RAISE insufficient_privilege USING
             MESSAGE = 'permission denied to operate the mesh',
             HINT = 'Members of aurora_operator and aurora_admin may.';
@@ -6166,7 +6170,7 @@ COMMENT ON FUNCTION aurora.make_default_queue() IS 'Makes the shared queue "defa
 CREATE FUNCTION aurora.is_operator() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
     SELECT aurora.administers_all()
-        OR coalesce(pg_has_role(aurora.caller(), 'aurora_operator', 'USAGE'), false) AND NOT aurora.is_assuming()
+        OR aurora.caller_has('aurora_operator')
 $$;
 COMMENT ON FUNCTION aurora.is_operator() IS 'Is the caller an operator or an administrator, with nobody assumed.';
 
@@ -7111,7 +7115,7 @@ GRANT SELECT ON aurora.company TO aurora_node, aurora_monitor;
 GRANT SELECT ON aurora.job_minute TO aurora_admin, aurora_operator, aurora_monitor;
 GRANT EXECUTE ON FUNCTION aurora.find_queue, aurora.is_operator, aurora.queue_depths, aurora.lane_rate
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
-GRANT EXECUTE ON FUNCTION aurora.administers_all, aurora.is_member, aurora.caller, aurora.whoami, aurora.is_assuming TO aurora_node, aurora_monitor;
+GRANT EXECUTE ON FUNCTION aurora.administers_all, aurora.is_member, aurora.caller, aurora.whoami, aurora.caller_has, aurora.is_assuming TO aurora_node, aurora_monitor;
 GRANT EXECUTE ON FUNCTION aurora.submit_job, aurora.submit_jobs, aurora.cancel_job, aurora.replay_job, aurora.replay_jobs, aurora.job_position
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.take_jobs, aurora.finish_job, aurora.fail_job, aurora.renew_lease
@@ -8955,7 +8959,7 @@ CREATE FUNCTION aurora.require_monitor() RETURNS void
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF (CASE WHEN aurora.is_assuming() THEN EXISTS (SELECT FROM aurora.api_key k WHERE k.key_id = aurora.assumed_key() AND k.role = 'monitor')
-            ELSE aurora.is_operator() OR pg_has_role(aurora.caller(), 'aurora_monitor', 'USAGE') END) THEN
+            ELSE aurora.is_operator() OR aurora.caller_has('aurora_monitor') END) THEN
         RETURN;
     END IF;
     RAISE insufficient_privilege USING

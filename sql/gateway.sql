@@ -15,7 +15,7 @@ CREATE ROLE regress_nora LOGIN IN ROLE aurora_node;
 CREATE ROLE regress_olga LOGIN IN ROLE aurora_operator;
 CREATE ROLE regress_mona LOGIN IN ROLE aurora_monitor;
 
-SELECT plan(116);
+SELECT plan(119);
 
 CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -166,6 +166,17 @@ SELECT aurora.put_secret('hubspot', 'token', 'everywhere') AS ignored, aurora.pu
        aurora.grant_secret('regress_nora', 'hubspot') AS ignored \gset
 SELECT is(pg_temp.by_key(:'one', $$ aurora.secret('hubspot', 'token') $$), 'of one', 'secrets are as they are for that node');
 SELECT is(pg_temp.by_key(:'one', $$ aurora.gpu_node('two') $$), '42501', 'what workers of devices call is not for keys');
+
+SELECT aurora.submit_job('default', company => 'Acme') AS job \gset
+SET ROLE regress_gate;
+BEGIN;
+SELECT key_id AS ignored FROM aurora.assume_key(sha256(:'one'), NULL, 'one', 0) \gset
+SELECT job_id AS taken, attempt FROM aurora.take_jobs('default') \gset
+COMMIT;
+RESET ROLE;
+SELECT is((SELECT taker FROM aurora.jobs WHERE job_id = :taken), 'one', 'a node takes jobs by its key, under its name');
+SELECT is(pg_temp.by_key(:'one', format('aurora.finish_job(%s, %s, NULL)', :taken, :attempt)), 'true', 'and finishes them');
+SELECT is(pg_temp.by_key(:'eyes', $$ SELECT count(*) FROM aurora.take_jobs('default') $$), '42501', 'a monitor takes none');
 
 -- ---- sessions ----
 

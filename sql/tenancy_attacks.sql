@@ -10,9 +10,11 @@ CREATE EXTENSION aurora;
 SET timezone = 'UTC';
 CREATE ROLE regress_attacker;
 CREATE ROLE regress_attacked;
+CREATE ROLE regress_operator IN ROLE aurora_operator;
+CREATE ROLE regress_gate IN ROLE aurora_gateway, aurora_operator, aurora_admin;
 CREATE SCHEMA attack AUTHORIZATION regress_attacker;
 
-SELECT plan(17);
+SELECT plan(22);
 
 SELECT aurora.add_company('Acme') AS acme \gset
 SELECT count(aurora.add_principal(o, 'Acme', o::name, t)) AS ignored
@@ -41,9 +43,39 @@ $$;
 INSERT INTO attack.bait VALUES (1);
 CREATE INDEX ON attack.bait (attack.take(x));
 DELETE FROM attack.loot;
+CREATE FUNCTION attack.try_all() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    statement text;
+BEGIN
+    FOREACH statement IN ARRAY ARRAY['aurora.is_operator()', $q$ aurora.add_api_key('x', 'monitor') $q$, $q$ aurora.add_queue('x') $q$,
+                                     $q$ aurora.add_api_key('x', owner => 'regress_attacked', company => 'Acme') $q$] LOOP
+        BEGIN
+            EXECUTE 'SELECT ' || statement INTO statement;
+            INSERT INTO attack.grabbed VALUES (statement);
+        EXCEPTION WHEN OTHERS THEN
+            INSERT INTO attack.grabbed VALUES (SQLSTATE);
+        END;
+    END LOOP;
+END
+$$;
+CREATE FUNCTION attack.grab(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    PERFORM attack.try_all();
+    RETURN $1;
+END
+$$;
+CREATE TABLE attack.grabbed (what text);
+CREATE TABLE attack.trap (x int);
+INSERT INTO attack.trap VALUES (1);
+CREATE INDEX ON attack.trap (attack.grab(x));
+DELETE FROM attack.grabbed;
+CREATE FUNCTION attack.helpful() RETURNS boolean LANGUAGE sql SECURITY DEFINER AS $$ SELECT aurora.is_operator() $$;
+GRANT USAGE ON SCHEMA attack TO PUBLIC;
 CREATE FUNCTION attack.innocent() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM aurora.item';
 RESET ROLE;
 ANALYZE attack.bait;
+ANALYZE attack.trap;
+SELECT is((SELECT string_agg(what, ' ') FROM attack.grabbed), 'false 42501 42501 22023', 'in maintenance nobody is an operator or adds keys');
 SELECT isnt((SELECT count(*) FROM attack.loot), 0::bigint, 'an index''s function runs when an administrator analyzes the table');
 SELECT is((SELECT bool_or(administers) FROM attack.loot), false, 'and is no administrator');
 SELECT is((SELECT max(items) FROM attack.loot), 0::bigint, 'and sees no items');
@@ -76,6 +108,24 @@ SELECT is(:'make_vip'::text, '42501', 'only managers say who is a VIP');
 SELECT is(:'make_person'::text, 'no error', 'anybody may add a person');
 SELECT is(:'internal'::text, '42501', 'internal functions are not for users');
 
+-- ---- an operator that is led into a trap, and a gateway that is one itself ----
+
+SET ROLE regress_operator;
+SELECT attack.helpful() \gset
+SELECT aurora.is_operator() AS operates \gset
+RESET ROLE;
+SELECT is(:'helpful'::boolean, false, 'a SECURITY DEFINER function of a user is no operator, whoever calls it');
+SELECT is(:'operates'::boolean, true, 'who is one');
+SET ROLE regress_gate;
+BEGIN;
+SELECT aurora.assume('Acme', 'regress_attacker') AS ignored \gset
+SELECT aurora.administers_all() OR aurora.is_operator() OR aurora.caller_has('aurora_operator') OR aurora.caller_has('aurora_gateway') AS more,
+       pg_temp.state_of($$ SELECT aurora.drain_node('x') $$) AS drains, pg_temp.state_of($$ SELECT aurora.add_api_key('x', 'monitor') $$) AS adds \gset
+COMMIT;
+RESET ROLE;
+SELECT is(:'more'::boolean, false, 'a gateway has nothing of its own while it has assumed somebody');
+SELECT is(ARRAY[:'drains', :'adds'], '{42501,42501}', 'nor operates the mesh');
+
 -- ---- extreme values ----
 
 SELECT throws_ok($$ SELECT aurora.item_is_misplaced(jsonb_populate_record(NULL::aurora.item, '{"company_id": 1}')) $$, '22004', NULL,
@@ -94,4 +144,4 @@ SELECT is(aurora.undo(:own), :own::bigint, 'what was done in one time zone is un
 SELECT * FROM finish();
 DROP EXTENSION aurora CASCADE;
 DROP SCHEMA attack CASCADE;
-DROP ROLE regress_attacker, regress_attacked;
+DROP ROLE regress_attacker, regress_attacked, regress_operator, regress_gate;

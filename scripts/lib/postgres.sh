@@ -37,7 +37,7 @@ debian_postgres_version() {
 
 # Prints the packages that building takes, one a line. A PostgreSQL that is no Debian package is taken as it is.
 build_packages() {
-    printf '%s\n' make gcc libc6-dev libcurl4-openssl-dev libhiredis-dev libpq-dev libssl-dev libjansson-dev libmicrohttpd-dev
+    printf '%s\n' make gcc libc6-dev libcurl4-openssl-dev libhiredis-dev libpq-dev libssl-dev libjansson-dev libmicrohttpd-dev libwslay-dev
     case $pg_config in
         /usr/lib/postgresql/*) printf '%s\n' "postgresql-$pg_version" "postgresql-server-dev-$pg_version" ;;
     esac

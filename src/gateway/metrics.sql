@@ -4,7 +4,7 @@ CREATE FUNCTION aurora.require_monitor() RETURNS void
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF (CASE WHEN aurora.is_assuming() THEN EXISTS (SELECT FROM aurora.api_key k WHERE k.key_id = aurora.assumed_key() AND k.role = 'monitor')
-            ELSE aurora.is_operator() OR pg_has_role(aurora.caller(), 'aurora_monitor', 'USAGE') END) THEN
+            ELSE aurora.is_operator() OR aurora.caller_has('aurora_monitor') END) THEN
         RETURN;
     END IF;
     RAISE insufficient_privilege USING

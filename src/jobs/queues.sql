@@ -35,7 +35,7 @@ COMMENT ON FUNCTION aurora.make_default_queue() IS 'Makes the shared queue "defa
 CREATE FUNCTION aurora.is_operator() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
     SELECT aurora.administers_all()
-        OR coalesce(pg_has_role(aurora.caller(), 'aurora_operator', 'USAGE'), false) AND NOT aurora.is_assuming()
+        OR aurora.caller_has('aurora_operator')
 $$;
 COMMENT ON FUNCTION aurora.is_operator() IS 'Is the caller an operator or an administrator, with nobody assumed.';
 

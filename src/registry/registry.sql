@@ -198,7 +198,7 @@ SELECT pg_catalog.pg_extension_config_dump('aurora.lead_heartbeat', '');
 CREATE FUNCTION aurora.require_operator() RETURNS void
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF NOT (aurora.administers_all() OR pg_has_role(aurora.caller(), 'aurora_operator', 'USAGE') AND NOT aurora.is_assuming()) THEN
+    IF NOT (aurora.administers_all() OR aurora.caller_has('aurora_operator')) THEN
         RAISE insufficient_privilege USING
             MESSAGE = 'permission denied to operate the mesh',
             HINT = 'Members of aurora_operator and aurora_admin may.';

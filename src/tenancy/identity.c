@@ -68,6 +68,7 @@ PG_FUNCTION_INFO_V1(aurora_is_member);
 PG_FUNCTION_INFO_V1(aurora_company_ids);
 PG_FUNCTION_INFO_V1(aurora_administers_all);
 PG_FUNCTION_INFO_V1(aurora_caller);
+PG_FUNCTION_INFO_V1(aurora_caller_has);
 PG_FUNCTION_INFO_V1(aurora_is_assuming);
 PG_FUNCTION_INFO_V1(aurora_assumed_node_sql);
 PG_FUNCTION_INFO_V1(aurora_assumed_key);
@@ -620,6 +621,19 @@ aurora_caller(PG_FUNCTION_ARGS)
 
 	namestrcpy(name, GetUserNameFromId(GetOuterUserId(), false));
 	PG_RETURN_NAME(name);
+}
+
+/*
+ * caller_has(group_role): unlike pg_has_role() of aurora.caller() it gives nothing to code that
+ * runs in maintenance, such as ANALYZE by autovacuum, nor to who has assumed somebody.
+ */
+Datum
+aurora_caller_has(PG_FUNCTION_ARGS)
+{
+	AuroraCaller caller = aurora_caller_now();
+
+	PG_RETURN_BOOL(OidIsValid(caller.role) && caller.principal == 0 &&
+				   role_has(caller.role, text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }
 
 Datum

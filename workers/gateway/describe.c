@@ -4,6 +4,7 @@
 #include "gateway/describe.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "gateway/encode.h"
@@ -354,12 +355,27 @@ is_first_of_path(const Route *route)
 	return true;
 }
 
+/*
+ * The star of a parameter that takes all that follows is this program's own.
+ */
+static void
+add_template(Buffer *to, const char *path)
+{
+	size_t size = strlen(path);
+	char *template = memory_copy(path);
+
+	if (size > 2 && strcmp(path + size - 2, "*}") == 0)
+		strcpy(template + size - 2, "}");
+	add_string(to, template);
+	free(template);
+}
+
 static void
 add_path(Buffer *to, const Route *route)
 {
 	bool is_first = true;
 
-	add_string(to, route->path);
+	add_template(to, route->path);
 	buffer_add_text(to, ":{");
 	for (const Route *other = route; other; other = route_next(other))
 	{

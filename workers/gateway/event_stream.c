@@ -31,7 +31,7 @@ event_stream_is_wanted(const Request *request)
 {
 	const char *accept = request_header_of(request, "Accept");
 
-	return accept && strstr(accept, "text/event-stream");
+	return request->method == METHOD_GET && accept && strstr(accept, "text/event-stream");
 }
 
 static void

@@ -19,6 +19,7 @@
 #include "gateway/streams.h"
 
 #define SWEEP_INTERVAL 100 /* ms */
+#define LAST_MOMENT 500
 
 /* ---- the turn ---- */
 
@@ -101,6 +102,13 @@ drain_is_over(void *context)
 {
 	Gateway *gateway = context;
 
+	/* A last moment for what tells clients, and the database, that nobody waits any more. */
+	if (!gateway->has_given_up && streams_give_up(gateway))
+	{
+		gateway->has_given_up = true;
+		loop_set(&gateway->loop, &gateway->drain, clock_ms() + LAST_MOMENT);
+		return;
+	}
 	log_event(LOG_WARNING, "clients left without an answer",
 			  NUMBER("clients", gateway->client_count));
 	loop_end(&gateway->loop);

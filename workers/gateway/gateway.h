@@ -39,6 +39,7 @@ typedef struct Gateway
 	int64_t watchdog_interval;
 	int64_t started_at; /* ms */
 	bool is_draining;
+	bool has_given_up; /* what took longer than draining may */
 } Gateway;
 
 /* Runs until it is told to end; takes the configuration over. Returns the exit status. */

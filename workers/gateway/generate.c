@@ -108,6 +108,12 @@ is_missing(Generation *generation)
 static void
 is_late(Generation *generation)
 {
+	Buffer members = {0};
+
+	json_text_member(&members, "finish_reason", "error");
+	json_text_member(&members, "error", "the gateway is about to end");
+	write_event(generation, "error", &members);
+	buffer_wipe(&members);
 	generation_end(generation);
 }
 

@@ -339,3 +339,20 @@ generations_sweep(Streams *streams)
 		}
 	}
 }
+
+bool
+generations_give_up(Streams *streams)
+{
+	Generation *next;
+	bool are_there = false;
+
+	for (Generation *generation = streams->generations; generation; generation = next)
+	{
+		next = generation->next;
+		if (generation->is_ended || generation->output == NULL)
+			continue;
+		are_there = true;
+		generation->kind->late(generation);
+	}
+	return are_there;
+}

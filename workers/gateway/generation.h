@@ -88,4 +88,7 @@ extern void generation_end(Generation *generation);
 /* Once a second. */
 extern void generations_sweep(Streams *streams);
 
+/* Has all end as if they were late; false when there are none. */
+extern bool generations_give_up(Streams *streams);
+
 #endif

@@ -1,5 +1,6 @@
 /*
- * Connection strings whose hosts are tried one by one.
+ * Connection strings whose hosts are tried one by one. libpq blocks while a name is looked up, so
+ * that it gets addresses.
  */
 #include "gateway/hosts.h"
 
@@ -128,8 +129,64 @@ session_options(const Hosts *hosts, int timeout)
 			   : all;
 }
 
+char *
+hosts_name(const Hosts *hosts, int host)
+{
+	char *address = part_of(option_of(hosts, "hostaddr"), host);
+	char *name = part_of(option_of(hosts, "host"), host);
+
+	if ((address == NULL || *address == '\0') && resolve_is_needed(name))
+	{
+		free(address);
+		return name;
+	}
+	free(address);
+	free(name);
+	return NULL;
+}
+
+/*
+ * The host's name or its addresses as a list, since each address is a host to libpq. The first is
+ * another one at each try: one that does not answer takes up all the time that there is.
+ */
+static char *
+list_of(const HostsWish *wish, const char *name)
+{
+	const Addresses *addresses = wish->addresses;
+	Buffer list = {0};
+
+	for (int i = 0; i < addresses->count; i++)
+	{
+		int place = (int) ((wish->turn + (unsigned) i) % (unsigned) addresses->count);
+
+		buffer_print(&list, "%s%s", i > 0 ? "," : "", name ? name : addresses->texts[place]);
+	}
+	return list.bytes;
+}
+
+/*
+ * What an option of the connection string is for this host.
+ */
+static char *
+value_for(const PQconninfoOption *option, const HostsWish *wish)
+{
+	bool is_host = strcmp(option->keyword, "host") == 0;
+	bool is_address = strcmp(option->keyword, "hostaddr") == 0;
+	char *value;
+	char *list;
+
+	if (!is_host && !is_address && strcmp(option->keyword, "port") != 0)
+		return memory_copy(option->val);
+	value = part_of(option->val, wish->host);
+	if (wish->addresses == NULL || (!is_host && !is_address))
+		return value;
+	list = list_of(wish, is_host ? value : NULL);
+	free(value);
+	return list;
+}
+
 PGconn *
-hosts_connect(const Hosts *hosts, int host, bool for_writes, int timeout)
+hosts_connect(const Hosts *hosts, const HostsWish *wish)
 {
 	static const char *const standard[][2] = {
 		{"keepalives_idle", "10"},	 {"keepalives_interval", "5"},
@@ -142,18 +199,12 @@ hosts_connect(const Hosts *hosts, int host, bool for_writes, int timeout)
 		if (option_of(hosts, standard[i][0]) == NULL)
 			add_keyword(&keywords, standard[i][0], memory_copy(standard[i][1]));
 	for (const PQconninfoOption *option = hosts->options; option->keyword; option++)
-	{
-		bool is_list = strcmp(option->keyword, "host") == 0 ||
-					   strcmp(option->keyword, "hostaddr") == 0 ||
-					   strcmp(option->keyword, "port") == 0;
-
 		if (strcmp(option->keyword, "options") != 0 &&
 			strcmp(option->keyword, "target_session_attrs") != 0)
-			add_keyword(&keywords, option->keyword,
-						is_list ? part_of(option->val, host) : memory_copy(option->val));
-	}
-	add_keyword(&keywords, "options", session_options(hosts, timeout));
-	add_keyword(&keywords, "target_session_attrs", memory_copy(for_writes ? "read-write" : "any"));
+			add_keyword(&keywords, option->keyword, value_for(option, wish));
+	add_keyword(&keywords, "options", session_options(hosts, wish->timeout));
+	add_keyword(&keywords, "target_session_attrs",
+				memory_copy(wish->for_writes ? "read-write" : "any"));
 	conn = PQconnectStartParams(keywords.names, (const char *const *) keywords.values, 0);
 	for (int i = 0; i < keywords.count; i++)
 		memory_wipe(keywords.values[i]);

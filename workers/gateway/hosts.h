@@ -8,6 +8,8 @@
 #include <libpq-fe.h>
 #include <stdbool.h>
 
+#include "common/resolve.h"
+
 typedef struct Hosts
 {
 	PQconninfoOption *options;
@@ -18,10 +20,19 @@ typedef struct Hosts
 extern bool hosts_read(Hosts *hosts, const char *conninfo, char **problem);
 extern void hosts_free(Hosts *hosts);
 
-/*
- * Begins to connect to one of them: to one that takes writes, when "for_writes". A statement whose
- * transaction has no time-out of its own has this one, ms; 0: none.
- */
-extern PGconn *hosts_connect(const Hosts *hosts, int host, bool for_writes, int timeout);
+/* The name of one of them that has to be looked up first, to be freed; NULL when none has to be. */
+extern char *hosts_name(const Hosts *hosts, int host);
+
+typedef struct HostsWish
+{
+	int host;
+	const Addresses *addresses; /* of its name; NULL when that need not be looked up */
+	unsigned turn;				/* with which of them to begin */
+	bool for_writes;			/* only a server that takes them will do */
+	int timeout;				/* ms, of statements whose transaction has no other; 0: none */
+} HostsWish;
+
+/* Begins to connect. */
+extern PGconn *hosts_connect(const Hosts *hosts, const HostsWish *wish);
 
 #endif

@@ -57,6 +57,8 @@ hang_up(Link *link)
 	if (link->fd >= 0)
 		loop_forget(link->loop, link->fd);
 	link->fd = -1;
+	resolve_cancel(link->resolve);
+	link->resolve = NULL;
 	PQfinish(link->conn);
 	link->conn = NULL;
 	forget_prepared(link);
@@ -143,17 +145,63 @@ continue_connecting(Link *link, PostgresPollingStatusType status)
 				   handle, link);
 }
 
+/*
+ * What the server says aside would stand in the log as lines of another form.
+ */
+static void
+ignore_notice(void *context, const char *message)
+{
+	(void) context;
+	(void) message;
+}
+
+static void
+connect_to(Link *link, const Addresses *addresses)
+{
+	HostsWish wish = {.host = link->host,
+					  .addresses = addresses,
+					  .turn = link->tries++,
+					  .for_writes = link->side == SIDE_LEAD,
+					  .timeout = link->side == SIDE_WAKE ? 0 : pool_timeout(link->pool)};
+
+	link->conn = hosts_connect(link->hosts, &wish);
+	if (link->conn == NULL || PQstatus(link->conn) == CONNECTION_BAD)
+	{
+		link_lose(link, link->conn ? PQerrorMessage(link->conn) : "there is no memory");
+		return;
+	}
+	PQsetNoticeProcessor(link->conn, ignore_notice, NULL);
+	continue_connecting(link, PGRES_POLLING_WRITING);
+}
+
+static void
+resolved(void *context, const Addresses *addresses)
+{
+	Link *link = context;
+
+	link->resolve = NULL;
+	if (addresses->count > 0)
+		connect_to(link, addresses);
+	else
+		link_lose(link, addresses->problem);
+}
+
 static void
 connect_now(Link *link)
 {
-	link->conn = hosts_connect(link->hosts, link->host, link->side == SIDE_LEAD,
-							   link->side == SIDE_WAKE ? 0 : pool_timeout(link->pool));
+	char *name = hosts_name(link->hosts, link->host);
+
 	link->state = LINK_CONNECTING;
 	loop_set(link->loop, &link->timer, clock_ms() + CONNECT_LIMIT);
-	if (link->conn == NULL || PQstatus(link->conn) == CONNECTION_BAD)
-		link_lose(link, link->conn ? PQerrorMessage(link->conn) : "there is no memory");
-	else
-		continue_connecting(link, PGRES_POLLING_WRITING);
+	if (name == NULL)
+	{
+		connect_to(link, NULL);
+		return;
+	}
+	link->resolve = resolve_start(link->loop, name, resolved, link);
+	free(name);
+	if (link->resolve == NULL)
+		link_lose(link, "there is no thread to look up the host");
 }
 
 static void
@@ -377,8 +425,9 @@ note_unprepared(Prepared *statement, const PGresult *result)
 	statement->is_failed = true;
 	snprintf(statement->sqlstate, sizeof(statement->sqlstate), "%s", state ? state : "XX000");
 	snprintf(statement->message, sizeof(statement->message), "%s", message ? message : "");
-	log_event(LOG_ERROR, "a statement cannot be prepared", TEXT("statement", statement->name),
-			  TEXT("sqlstate", statement->sqlstate), TEXT("error", statement->message));
+	if (strncmp(statement->sqlstate, "57", 2) != 0 && state)
+		log_event(LOG_ERROR, "a statement cannot be prepared", TEXT("statement", statement->name),
+				  TEXT("sqlstate", statement->sqlstate), TEXT("error", statement->message));
 }
 
 static void

@@ -77,6 +77,8 @@ struct Link
 	const Hosts *hosts;
 	Side side;
 	int host;
+	unsigned tries;
+	Resolve *resolve; /* of the host's name */
 	LinkState state;
 	PGconn *conn;
 	int fd;

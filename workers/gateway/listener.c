@@ -27,10 +27,13 @@
 static int
 complain(char **problem, const char *what, int fd)
 {
+	int saved = errno;
+
 	if (asprintf(problem, "%s: %s", what, strerror(errno)) < 0)
 		*problem = memory_copy(what);
 	if (fd >= 0)
 		close(fd);
+	errno = saved;
 	return -1;
 }
 

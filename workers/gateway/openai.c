@@ -203,11 +203,18 @@ take_news(Generation *generation, const OutputNews *news)
 		finish(generation, news);
 }
 
+/*
+ * The gateway cannot wait any longer, or the client should not.
+ */
 static void
 is_late(Generation *generation)
 {
-	fail(generation,
-		 &(OpenaiError) {.status = 504, .message = "no node has made an answer in time"});
+	if (generation->streams->gateway->is_draining)
+		fail(generation,
+			 &(OpenaiError) {.status = 503, .message = "the gateway is about to end: ask again"});
+	else
+		fail(generation,
+			 &(OpenaiError) {.status = 504, .message = "no node has made an answer in time"});
 }
 
 static void

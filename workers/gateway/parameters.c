@@ -125,7 +125,7 @@ check_integer(const Parameter *parameter, const char *text, int64_t least, int64
 
 	errno = 0;
 	number = strtoll(text, &end, 10);
-	if (*text == '+' || *text == ' ' || *text == '\t' || end == text || *end)
+	if ((*text != '-' && (*text < '0' || *text > '9')) || end == text || *end)
 		return "is no whole number";
 	if (parameter->least < parameter->most)
 	{
@@ -177,7 +177,7 @@ check_text(const Parameter *parameter, const char *text, size_t size)
 	bool is_name = parameter->type == TYPE_NAME;
 	double most = parameter->most > 0 ? parameter->most : is_name ? NAME_LENGTH : 0;
 
-	if (memchr(text, '\0', size) || !is_utf8(text, size))
+	if (!is_utf8(text, size))
 		return "is no text in UTF-8";
 	if (is_name && size == 0)
 		return "is empty";
@@ -275,6 +275,8 @@ parameter_check(const Parameter *parameter, Arena *arena, const char *text, size
 				const char **value)
 {
 	*value = text;
+	if (parameter->type != TYPE_BYTES && memchr(text, '\0', size))
+		return "has a zero character";
 	switch (parameter->type)
 	{
 		case TYPE_TEXT:

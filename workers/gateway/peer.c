@@ -42,7 +42,8 @@ struct Follow
 {
 	Peer *peer;
 	Subscription *subscription;
-	char *id; /* of the message, until that is answered */
+	bool is_told; /* that it was opened */
+	char *id;	  /* of the message, until then */
 	Follow *next;
 };
 
@@ -202,6 +203,7 @@ follow_opened(void *context, const Opening *opening)
 						   &opening->cursor, opening->last_seq);
 	free(follow->id);
 	follow->id = NULL;
+	follow->is_told = true;
 	socket_send(follow->peer->socket, &message);
 	socket_flush(follow->peer->socket);
 	buffer_wipe(&message);
@@ -254,6 +256,11 @@ take_subscribe(Peer *peer, const Message *message)
 											  follow_ended, follow_queued};
 	Follow *follow = find(peer, message->topic);
 
+	if (follow && !follow->is_told)
+	{
+		refuse(peer, message->id, 429, "the topic is being subscribed to: wait for the answer");
+		return;
+	}
 	if (follow)
 		unfollow(follow);
 	if (peer->follow_count >= MOST_FOLLOWS)
@@ -486,6 +493,8 @@ peer_handle(Request *request)
 	int status = ws_check(&handshake, &problem);
 	Unit unit = identity_unit();
 
+	if (status == 0 && request->method != METHOD_GET)
+		status = 426, problem = "this address speaks WebSocket";
 	if (status == 426)
 	{
 		request_header(request, "Upgrade", "websocket");

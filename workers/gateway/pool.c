@@ -3,6 +3,7 @@
  */
 #include "gateway/pool.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +30,7 @@ typedef struct Half
 	Ticket *last;
 	bool is_down; /* all hosts were tried in vain */
 	bool was_logged;
+	char reason[256]; /* why it was not connected last */
 	PoolState state;
 } Half;
 
@@ -376,6 +378,7 @@ pool_unlinked(Pool *pool, Link *link, bool was_up, bool was_last_host, const cha
 {
 	Half *half = &pool->halves[link->side];
 
+	snprintf(half->reason, sizeof(half->reason), "%s", reason);
 	if (was_up)
 	{
 		half->state.connections--;
@@ -548,6 +551,12 @@ bool
 pool_is_up(const Pool *pool, Side side)
 {
 	return is_up(&pool->halves[side]);
+}
+
+const char *
+pool_reason(const Pool *pool, Side side)
+{
+	return pool->halves[side].reason;
 }
 
 int

@@ -116,6 +116,9 @@ extern void pool_cancel(Ticket *ticket);
 /* Is there a connection? */
 extern bool pool_is_up(const Pool *pool, Side side);
 
+/* Why there was none the last time; "" when nothing is known. */
+extern const char *pool_reason(const Pool *pool, Side side);
+
 /* Has the standard time-out changed, after a reload. */
 extern void pool_set_timeout(Pool *pool, int timeout);
 

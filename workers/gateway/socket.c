@@ -19,7 +19,7 @@
 
 #define READ_SIZE (16 * 1024)
 #define FRAMES_AT_ONCE 64
-#define SHORT_QUEUE (64 * 1024)
+#define SHORT_QUEUE (16 * 1024)
 #define CLOSE_LIMIT 3000 /* ms that the client has to close, too */
 
 typedef enum SocketState

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/types.h>
 
+#include "common/clock.h"
 #include "gateway/exchange.h"
 #include "gateway/listener.h"
 
@@ -122,6 +123,9 @@ give(void *context, uint64_t position, char *to, size_t room)
 	stream->request->inside->size += taken;
 	if (taken > 0)
 	{
+		/* A stream that goes on has no end of its time; one whose client takes nothing has. */
+		stream->request->client->deadline =
+			clock_ms() + stream->request->gateway->config->body_timeout;
 		if (stream->first == NULL && !stream->is_ending && stream->events->drained)
 			stream->events->drained(stream->context);
 		return (ssize_t) taken;
@@ -190,9 +194,10 @@ add(Stream *stream, Shared *shared)
 	else
 		stream->first = piece;
 	stream->last = piece;
-	stream->queued += shared->size;
+	/* One that is larger than the queue by itself is sent all the same. */
 	if (stream->queued > (size_t) stream->request->gateway->config->stream_queue)
 		stream->is_given_up = true;
+	stream->queued += shared->size;
 	wake(stream);
 }
 

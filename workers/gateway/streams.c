@@ -14,6 +14,7 @@
 #define SWEEP_INTERVAL 1000
 #define WAIT_LIMIT "20000" /* ms that a wait for what is new takes at most */
 #define AGAIN_INTERVAL 500
+#define LEAST_INTERVAL 2 /* ms between waits, when much is published */
 
 /* A credential with streams. */
 struct KeyCount
@@ -116,7 +117,10 @@ waited(void *context, const Answer *answer)
 	snprintf(streams->position, sizeof(streams->position), "%s",
 			 PQgetvalue(answer->result, 0, column));
 	/* Whatever comes while these ask is not missed: it is behind that position. */
-	streams_watch(streams);
+	if (clock_ms() - streams->waited_at < LEAST_INTERVAL)
+		loop_set(&streams->gateway->loop, &streams->again, clock_ms() + LEAST_INTERVAL);
+	else
+		streams_watch(streams);
 	hub_wake(streams->hub);
 	feed_wake(streams->feed);
 }
@@ -134,6 +138,7 @@ streams_watch(Streams *streams)
 
 	if (streams->wait || streams->again.is_listed || !is_needed(streams))
 		return;
+	streams->waited_at = clock_ms();
 	streams->wait_values[0] = streams->position;
 	streams->wait_values[1] = WAIT_LIMIT;
 	streams->wait = pool_run(streams->gateway->pool, &unit, waited, streams);
@@ -179,6 +184,14 @@ streams_of(Gateway *gateway)
 	gateway->streams = streams;
 	loop_set(&gateway->loop, &streams->sweep, clock_ms() + SWEEP_INTERVAL);
 	return streams;
+}
+
+bool
+streams_give_up(Gateway *gateway)
+{
+	Streams *streams = gateway->streams;
+
+	return streams && generations_give_up(streams);
 }
 
 void

@@ -25,6 +25,7 @@ typedef struct Streams
 	Ticket *wait; /* for what is new */
 	const char *wait_values[2];
 	char position[24];
+	int64_t waited_at; /* when that began */
 	Timer sweep;
 	Timer again; /* the wait, when it went wrong */
 } Streams;
@@ -34,6 +35,12 @@ extern Streams *streams_of(Gateway *gateway);
 
 /* WebSockets are closed, with a word that the client is to come back. */
 extern void streams_drain_sockets(Gateway *gateway);
+
+/*
+ * Texts that are still being made when the gateway has to end: their clients are told, and the jobs
+ * cancelled. False when there are none.
+ */
+extern bool streams_give_up(Gateway *gateway);
 
 /* Ends WebSockets, before the listeners are closed. */
 extern void streams_close_sockets(Gateway *gateway);

@@ -94,6 +94,24 @@ take_epoch(Cursor *cursor, const Answer *answer)
 }
 
 /*
+ * The cursor of who begins now is the last event's. Its epoch has to be asked for when nobody else
+ * follows the topic; true then.
+ */
+static bool
+begin_now(Subscription *subscription, int64_t last_seq)
+{
+	const Topic *topic = subscription->topic;
+
+	subscription->cursor.seq = last_seq;
+	if (topic->last_seq == last_seq)
+		memcpy(subscription->cursor.epoch, topic->epoch, EPOCH_SIZE);
+	if (last_seq == 0 || subscription->cursor.epoch[0])
+		return false;
+	subscription_check(subscription);
+	return true;
+}
+
+/*
  * What it has read last is of the history that this node has.
  */
 static void
@@ -102,16 +120,10 @@ go_on(Subscription *subscription, const Answer *answer)
 	bool is_news = !subscription->is_told || subscription->state == SUBSCRIPTION_WAITING;
 	int64_t last_seq = number_of(answer->result, COLUMN_LAST_SEQ);
 
-	if (subscription->cursor.seq == FROM_NOW)
-	{
-		const Topic *topic = subscription->topic;
-
-		subscription->cursor.seq = last_seq;
-		if (topic->last_seq == last_seq)
-			memcpy(subscription->cursor.epoch, topic->epoch, EPOCH_SIZE);
-	}
-	else if (subscription->cursor.epoch[0] == '\0' &&
-			 subscription->cursor.seq == subscription->asked.seq)
+	if (subscription->cursor.seq == FROM_NOW && begin_now(subscription, last_seq))
+		return;
+	if (subscription->cursor.epoch[0] == '\0' &&
+		subscription->cursor.seq == subscription->asked.seq)
 		take_epoch(&subscription->cursor, answer);
 	subscription->crosses = true;
 	subscription->state = SUBSCRIPTION_OPEN;
@@ -175,8 +187,12 @@ find_topic(Subscription *subscription, const Answer *answer)
 		place = &(*place)->next;
 	*place = subscription->next;
 	topic_enter(topic, subscription);
-	if (before)
-		(void) topic_tidy(before);
+	if (before == NULL)
+		return;
+	/* What one who waited for the topic has found is there for the others, too. */
+	for (Subscription *other = before->id == 0 ? before->first : NULL; other; other = other->next)
+		subscription_check(other);
+	(void) topic_tidy(before);
 }
 
 static void

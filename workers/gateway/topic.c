@@ -14,7 +14,6 @@
 #define FIRST_ROWS 25
 #define MOST_ROWS 200
 #define PAGE_BYTES (512 * 1024) /* that a page is to have, about */
-#define CHOKED (256 * 1024) /* bytes that a client has yet to take before it gets another page */
 
 static const char events_sql[] = "SELECT seq, epoch, to_char(at AT TIME ZONE 'UTC', "
 								 "'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), publisher,"
@@ -162,10 +161,15 @@ topic_tidy(Topic *topic)
 
 /* ---- reading ---- */
 
+/*
+ * Has its client so much to take yet that it gets nothing that is old?
+ */
 static bool
 is_choked(const Subscription *subscription)
 {
-	return subscription->events.queued(subscription->context) > CHOKED;
+	size_t most = (size_t) subscription->hub->gateway->config->stream_queue / 4;
+
+	return subscription->events.queued(subscription->context) > most;
 }
 
 /*
