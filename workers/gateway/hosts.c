@@ -16,7 +16,7 @@
 /* What the encoder relies on. */
 #define SESSION_OPTIONS                                                                   \
 	"-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=iso_8601 -c extra_float_digits=1 " \
-	"-c bytea_output=hex -c jit=off"
+	"-c bytea_output=hex -c jit=off -c search_path=pg_catalog"
 
 static const char *
 option_of(const Hosts *hosts, const char *keyword)

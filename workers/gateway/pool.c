@@ -112,7 +112,7 @@ choose_link(Half *half, bool is_slow)
 		int load = link_load(link, now);
 
 		slow += link->state == LINK_UP && link->slow > 0;
-		if (link->state != LINK_UP || link->under_way >= DEPTH || (is_slow && link->under_way > 0))
+		if (link->state != LINK_UP || link->under_way >= DEPTH || (is_slow && link->slow > 0))
 			continue;
 		if (best == NULL || load < best_load)
 		{
@@ -184,16 +184,19 @@ dispatch(Ticket *ticket)
 }
 
 /*
- * Lets those that wait try again; those that find nothing wait on.
+ * Lets those that wait try again, in their order; those that find nothing wait on. Unless "all" are
+ * asked for, to find those that have waited too long, it ends when all links are full.
  */
 static void
-dispatch_waiting(Half *half)
+dispatch_waiting(Half *half, bool all)
 {
 	Ticket *ticket = half->first;
+	Ticket *last = half->last;
+	int left = half->state.waiting;
 
 	half->first = half->last = NULL;
 	half->state.waiting = 0;
-	while (ticket)
+	for (; ticket && (all || !is_up(half) || choose_link(half, false)); left--)
 	{
 		Ticket *next = ticket->next;
 
@@ -204,6 +207,14 @@ dispatch_waiting(Half *half)
 			dispatch(ticket);
 		ticket = next;
 	}
+	if (ticket == NULL)
+		return;
+	if (half->last)
+		half->last->next = ticket;
+	else
+		half->first = ticket;
+	half->last = last;
+	half->state.waiting += left;
 }
 
 static void
@@ -432,7 +443,7 @@ turn(void *context)
 	Pool *pool = context;
 
 	for (int side = 0; side < SIDES; side++)
-		dispatch_waiting(&pool->halves[side]);
+		dispatch_waiting(&pool->halves[side], false);
 	answer_failed(pool);
 }
 
@@ -466,8 +477,7 @@ sweep(void *context)
 
 		for (int i = 0; i < half->link_count; i++)
 			sweep_link(pool, &half->links[i], now);
-		if (half->first)
-			loop_set(pool->loop, &pool->turn, 0);
+		dispatch_waiting(half, true);
 	}
 	loop_set(pool->loop, &pool->sweep, clock_ms() + SWEEP_INTERVAL);
 }
