@@ -11,7 +11,8 @@
 #include "common/array.h"
 #include "common/clock.h"
 
-#define INTERVAL 50 /* ms between questions */
+#define INTERVAL 50		   /* ms between questions, at least */
+#define MOST_INTERVAL 1000 /* when one takes long; it is asked for about a quarter of the time */
 
 static const char outputs_sql[] =
 	"SELECT job_id, state, last_token, text, restarted, finish_reason, error, prompt_tokens,"
@@ -56,6 +57,7 @@ struct Feed
 	Buffer ids;
 	Buffer tokens;
 	int64_t asked_at;
+	int64_t interval; /* from the last question to the next */
 	Timer timer;
 };
 
@@ -66,7 +68,8 @@ feed_open(Gateway *gateway)
 {
 	Feed *feed = memory_get(sizeof(Feed));
 
-	*feed = (Feed) {.gateway = gateway, .timer = {.due = ask, .context = feed}};
+	*feed =
+		(Feed) {.gateway = gateway, .interval = INTERVAL, .timer = {.due = ask, .context = feed}};
 	return feed;
 }
 
@@ -202,6 +205,10 @@ answered(void *context, const Answer *answer)
 	Output *near = feed->first;
 
 	feed->ticket = NULL;
+	feed->interval = answer->spent * 4 / 1000;
+	feed->interval = feed->interval < INTERVAL		  ? INTERVAL
+					 : feed->interval > MOST_INTERVAL ? MOST_INTERVAL
+													  : feed->interval;
 	feed->is_given = true;
 	for (int row = 0; answer->state == ANSWER_OK && row < PQntuples(answer->result); row++)
 	{
@@ -271,7 +278,7 @@ feed_wake(Feed *feed)
 {
 	feed->is_woken = true;
 	if (feed->first && feed->ticket == NULL)
-		loop_set_by(&feed->gateway->loop, &feed->timer, feed->asked_at + INTERVAL);
+		loop_set_by(&feed->gateway->loop, &feed->timer, feed->asked_at + feed->interval);
 }
 
 void

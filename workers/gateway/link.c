@@ -305,7 +305,7 @@ send_assume(Link *link, const Ticket *ticket, const char *timeout)
 static bool
 has_credential(const Ticket *ticket)
 {
-	return ticket->unit.credential && ticket->unit.credential->kind != CREDENTIAL_NONE;
+	return ticket->credential != CREDENTIAL_NONE;
 }
 
 static bool
@@ -409,10 +409,9 @@ find_unprepared(const Link *link, const Ticket *ticket)
 
 	if (state == NULL || strcmp(state, "26000") != 0)
 		return NULL;
-	statement =
-		find_prepared(link, !ticket->is_refused ? ticket->unit.statement
-							: ticket->unit.credential->kind == CREDENTIAL_KEY ? assume_key
-																			  : assume_session);
+	statement = find_prepared(link, !ticket->is_refused					   ? ticket->unit.statement
+									: ticket->credential == CREDENTIAL_KEY ? assume_key
+																		   : assume_session);
 	return statement && statement->is_failed ? statement : NULL;
 }
 

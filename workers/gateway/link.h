@@ -38,6 +38,7 @@ struct Ticket
 {
 	Pool *pool;
 	Unit unit;
+	CredentialKind credential; /* the unit's kind; the credential goes with a client that goes */
 	UnitAnswer answer;
 	void *context;
 	Side side;

@@ -239,6 +239,7 @@ pool_run(Pool *pool, const Unit *unit, UnitAnswer answer, void *context)
 
 	ticket->pool = pool;
 	ticket->unit = *unit;
+	ticket->credential = unit->credential ? unit->credential->kind : CREDENTIAL_NONE;
 	ticket->answer = answer;
 	ticket->context = context;
 	ticket->side = unit->is_write && unit->side == SIDE_LOCAL ? SIDE_LEAD : unit->side;

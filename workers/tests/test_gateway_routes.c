@@ -47,7 +47,7 @@ static bool
 has_its_parameters(const Route *route)
 {
 	int count = route_statement_count(route);
-	char name[8];
+	char name[16];
 
 	if (route->sql == NULL)
 		return route->handle != NULL;
