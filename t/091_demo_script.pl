@@ -14,7 +14,7 @@ plan skip_all => 'scripts/demo wants Debian' unless -x '/usr/bin/dpkg-query';
 # Not the checkout itself, where somebody may have a demo running.
 my $checkout = PostgreSQL::Test::Utils::tempdir_short() . '/check out';
 mkdir $checkout or die "cannot make $checkout: $!";
-system('cp', '-R', glob('Makefile aurora.control aurora--*.sql src workers scripts samples'), $checkout) == 0
+system('cp', '-R', glob('Makefile aurora.control aurora--*.sql src workers scripts samples docker'), $checkout) == 0
   or die 'cannot copy the checkout';
 my $demo = "$checkout/scripts/demo";
 
@@ -35,6 +35,14 @@ sub ask
     my $answer = `$command -X -A -t -c "$query" 2>&1`;
     chomp $answer;
     return $answer;
+}
+
+# What the person would get by the request that the demo has printed.
+sub curl
+{
+    my ($output) = @_;
+    my ($command) = $output =~ /^(curl -H .*)$/m or return 'no request';
+    return `$command -sS 2>&1`;
 }
 
 # Interrupts a first run once it prints what matches.
@@ -72,17 +80,26 @@ is(ask($out, $_, q{SELECT string_agg(name || ' ' || role || ' ' || state, ', ' O
 like($out, qr/verdict +\| up/, 'and it tells that all is well');
 like($out, qr/TEST SERVER without a model.*standby \| +0 \|.*\| ready/s, 'a text streams from what it says is a test server');
 
+my $first = $out;
+is(scalar(() = curl($first) =~ /"rank":/g), 2, 'the request that it shows gives two rows');
+like($out, qr/nginx listens on 127\.0\.0\.1:\d+ for all/, 'and it tells the ports');
+
 ask($out, 'lead', q{SELECT aurora.add_item('Kept by the second run')});
 ($status, $out) = run_demo();
 is($status, 0, 'a second run succeeds');
 unlike($out, qr/building|making|loading/, 'and has nothing left to make');
 my $kept = q{SELECT count(*) FROM aurora.item WHERE title = 'Kept by the second run'};
 is(ask($out, 'standby', $kept), '1', 'and keeps the data');
+is(scalar(() = curl($out) =~ /"rank":/g), 2, 'with a new key');
+like(curl($first), qr/"status":401/, 'which ends the one before');
 
-($status) = run_demo('status');
+($status, $out) = run_demo('status');
 is($status, 0, 'status says that both run');
+unlike($out, qr/does not run/, 'and so do the programs');
+like($out, qr/nginx listens on/, 'with the ports of nginx');
 ($status) = run_demo('stop');
 is($status, 0, 'stop succeeds');
+like(curl($first), qr/Connection refused|Couldn't connect|Failed to connect/, 'and nobody answers any more');
 ($status, $out) = run_demo('status');
 is($status, 3, 'then status says that they do not');
 ($status, $out) = run_demo();

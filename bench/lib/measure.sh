@@ -57,11 +57,11 @@ short_number() {
     awk -v n="$1" 'BEGIN { print (n >= 1000000 ? n / 1000000 "M" : n >= 1000 ? n / 1000 "k" : n) }'
 }
 
-# Notes a target: what, limit, "most" or "least", what was reached, unit. The ratio is reached to limit.
+# Notes a target: what, limit, "most" or "least", what was reached, unit. The ratio is reached to limit, and 0 where that is 0.
 target() {
     local ok
     ok=$(awk -v limit="$2" -v reached="$4" -v way="$3" 'BEGIN { print (way == "most" ? reached <= limit : reached >= limit) ? "yes" : "**no**" }')
-    target_rows+=$(row "$1" "at $3 $2${5:+ $5}" "$4${5:+ $5}" "$(calc "$4 / $2")" "$ok")$'\n'
+    target_rows+=$(row "$1" "at $3 $2${5:+ $5}" "$4${5:+ $5}" "$(calc "$2 == 0 ? 0 : $4 / $2")" "$ok")$'\n'
 }
 
 print_targets() {

@@ -10,9 +10,9 @@ use warnings;
 
 use AuroraCluster;
 use AuroraNodes;
+use AuroraProgram;
 use Exporter 'import';
 use Encode ();
-use File::Basename ();
 use HTTP::Tiny;
 use IPC::Run ();
 use JSON::PP;
@@ -26,15 +26,12 @@ our @EXPORT = qw(
   generate job_state job_is text_of uncut_text text_comes
 );
 
-my $programs = $ENV{AURORA_WORKERS} // "$FindBin::RealBin/../workers/build";
 my $folder;
-my @running;
 
 # Why there is nothing to test, or ''.
 sub programs_are_missing
 {
-    return '' if defined $ENV{AURORA_WORKERS} || -x "$programs/aurora-gpu-worker" && -x "$programs/aurora-test-model-server";
-    return "$programs/aurora-gpu-worker is not built: make -C workers builds it";
+    return program_is_missing('aurora-gpu-worker') || program_is_missing('aurora-test-model-server');
 }
 
 sub own_folder
@@ -43,44 +40,13 @@ sub own_folder
     return $folder;
 }
 
-# Starts a program with its output in a log of that name.
-sub start_program
-{
-    my ($name, @command) = @_;
-    my $log = "$PostgreSQL::Test::Utils::log_path/" . File::Basename::basename($0, ".pl") . "_$name.log";
-    my $pid = fork() // die "fork: $!";
-
-    if ($pid == 0)
-    {
-        open(STDIN, '<', '/dev/null') or die;
-        open(STDOUT, '>>', $log) or die "$log: $!";
-        open(STDERR, '>&', \*STDOUT) or die;
-        exec(@command) or die "$command[0]: $!";
-    }
-    my $program = { name => $name, pid => $pid, log => $log };
-    push(@running, $program);
-    return $program;
-}
-
-sub end_program
-{
-    my ($program, $signal) = @_;
-
-    return $program->{status} if !$program->{pid};
-    kill($signal, $program->{pid}) if $signal;
-    waitpid($program->{pid}, 0);
-    $program->{status} = $?;
-    $program->{pid} = 0;
-    return $program->{status};
-}
-
 # ---- servers ----
 
 # Starts a server; "port" is one of its fields, and has it take the port of one that is gone.
 sub start_server
 {
     my ($name, @options) = @_;
-    my $server = start_program($name, "$programs/aurora-test-model-server", '--owner', 'llamacpp', @options);
+    my $server = start_program($name, program_path('aurora-test-model-server'), '--owner', 'llamacpp', @options);
 
     wait_until(sub { -s $server->{log} && slurp_file($server->{log}) =~ /.*listening on http:\/\/127\.0\.0\.1:(\d+)\n/s && ($server->{port} = $1) })
       or die "server $name does not start: " . slurp_file($server->{log});
@@ -133,7 +99,7 @@ sub start_worker
     my $options = delete $section{options} // [];
     my $name = delete $section{name} // "worker_$node";
     my $config = write_worker_config($name, worker_config($lead, $node, %section));
-    my $worker = start_program($name, "$programs/aurora-gpu-worker", '--config', $config, @$options);
+    my $worker = start_program($name, program_path('aurora-gpu-worker'), '--config', $config, @$options);
 
     $worker->{config} = $config;
     return $worker;
@@ -158,7 +124,7 @@ sub signal_worker
 {
     my ($worker, $signal) = @_;
 
-    return kill($signal, $worker->{pid});
+    return signal_program($worker, $signal);
 }
 
 # Waits until it has ended by itself, and returns how.
@@ -166,10 +132,7 @@ sub worker_is_over
 {
     my ($worker) = @_;
 
-    wait_until(sub { waitpid($worker->{pid}, 1) == $worker->{pid} }) or return 'still there';
-    $worker->{status} = $?;
-    $worker->{pid} = 0;
-    return $worker->{status};
+    return program_is_over($worker);
 }
 
 sub worker_log
@@ -241,16 +204,6 @@ sub text_comes
 
     job_is($lead, $job, 'done', "$name: the job is done");
     return is(text_of($lead, $job), uncut_text($server, $prompt, $limit), "$name: its text is whole, and nothing is in it twice");
-}
-
-END
-{
-    local $?;
-
-    for my $program (@running)
-    {
-        kill('KILL', $program->{pid}) if $program->{pid};
-    }
 }
 
 1;

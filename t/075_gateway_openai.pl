@@ -1,0 +1,112 @@
+# OpenAI's own client asks the gateway, and a worker of a GPU node answers: by models, chat, streams and
+# embeddings, with the errors that the client knows, and a job that ends when its client has gone.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use AuroraCluster;
+use AuroraGateway;
+use AuroraGpuWorker;
+use AuroraHttp;
+use AuroraNodes;
+use AuroraTimeLimit;
+use Encode ();
+use IPC::Run ();
+use JSON::PP;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+plan(skip_all => gateway_is_missing()) if gateway_is_missing();
+plan(skip_all => 'there is no npm') if system('command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1') != 0;
+
+# The client into a folder of the test; its newer versions want a newer node.
+my $folder = PostgreSQL::Test::Utils::tempdir();
+my ($major) = `node --version` =~ /^v(\d+)/;
+my $version = $major >= 22 ? '7.59.0' : $major >= 20 ? '6.49.0' : '4.104.0';
+my $said = '';
+{
+    local $ENV{npm_config_cache} = "$folder/cache";
+    IPC::Run::run([ qw(npm install --no-audit --no-fund --no-save --ignore-scripts --loglevel=error --fetch-retries=1 --prefix), $folder, "openai\@$version" ],
+        '<', \undef, '>', \$said, '2>&1', IPC::Run::timeout(180)) or plan(skip_all => 'npm could not install the client: ' . substr($said, 0, 200));
+}
+note("openai $version");
+system('cp', "$FindBin::RealBin/lib/openai_client.mjs", $folder) == 0 or die 'the client cannot be copied';
+
+my $world = new_gateway_world('alpha', 'beta');
+my ($lead, $standby) = @$world{qw(lead standby)};
+my $key = $world->{key}{ann};
+my $server = start_server('model_server', '--delay', '20', '--slots', '4');
+my $worker = start_worker($lead, 'beta', 'backend local' => { url => "http://127.0.0.1:$server->{port}/v1", probe_interval => '300ms' });
+my $gateway = start_gateway($standby, lead => $lead);
+my $nginx = start_nginx('nginx', $gateway->{sockets});
+my $web = port_of($nginx);
+
+comes($standby, "SELECT count(*) = 1 FROM aurora.devices WHERE live AND 'test' = ANY (models)", 'a device has a model');
+my ($out, $err) = ('', '');
+IPC::Run::run([ 'node', "$folder/openai_client.mjs", "http://127.0.0.1:$web/v1", $key ], '<', \undef, '>', \$out, '2>', \$err, IPC::Run::timeout(180));
+is($err, '', 'the client has nothing to complain about');
+my $got = eval { decode_json($out) } // {};
+my $text = uncut_text($server, 'Why is the sky blue?', 12);
+
+# What a call gave, which did not fail.
+sub of
+{
+    my ($name) = @_;
+
+    diag("$name: " . encode_json($got->{$name}{failed})) if ref $got->{$name} eq 'HASH' && $got->{$name}{failed};
+    return $got->{$name} // {};
+}
+
+ok((grep { $_ eq 'test' } @{ ref of('models') eq 'ARRAY' ? of('models') : [] }), 'models are listed');
+is($got->{model}, 'test', 'one is looked up');
+is(of('no_model')->{status}, 404, '... and one that is not there is not found');
+my $chat = of('chat');
+is($chat->{object}, 'chat.completion', 'a chat is answered');
+is($chat->{choices}[0]{message}{role}, 'assistant', '... by the assistant');
+ok(length($chat->{choices}[0]{message}{content} // ''), '... with words');
+is($chat->{choices}[0]{finish_reason}, 'length', '... up to the limit');
+is($chat->{usage}{completion_tokens}, 12, '... of so many tokens');
+my $streamed = of('streamed');
+cmp_ok($streamed->{parts} // 0, '>', 1, 'a chat streams');
+is($streamed->{text}, $chat->{choices}[0]{message}{content}, '... with the same words');
+is($streamed->{finish}, 'length', '... and the same end');
+is($streamed->{usage}{completion_tokens}, 12, '... and what it used');
+is(of('embeddings')->{count}, 2, 'texts are embedded');
+cmp_ok(of('embeddings')->{numbers} // 0, '>', 0, '... as numbers');
+is(of('embeddings')->{index}, 1, '... in their order');
+is_deeply([ @{ of('unknown_model') }{qw(name status code)} ], [ 'NotFoundError', 404, 'model_not_found' ], 'an unknown model has its error');
+is_deeply([ @{ of('bad_temperature') }{qw(name status)} ], [ 'BadRequestError', 400 ], 'so has a value out of range');
+is_deeply([ @{ of('no_messages') }{qw(name status)} ], [ 'BadRequestError', 400 ], '... and a chat without messages');
+is_deeply([ @{ of('tools') }{qw(name status param)} ], [ 'BadRequestError', 400, 'tools' ], '... and what cannot be had');
+is_deeply([ @{ of('wrong_key') }{qw(name status)} ], [ 'AuthenticationError', 401 ], '... and a wrong key');
+is(of('abandoned')->{parts}, 3, 'a client goes away in the middle');
+comes($lead, "SELECT state = 'cancelled' FROM aurora.jobs ORDER BY job_id DESC LIMIT 1", '... and its job is cancelled');
+ok(wait_until(sub { request($server->{port}, 'GET', '/slots')->{body} !~ /"is_processing":true/ }), '... which the model server is told');
+
+# The gateway's own way of asking.
+my $stream = open_events($web, '/api/gpu/generate', method => 'POST', key => $key,
+    json => { model => 'test', prompt => 'Why is the sky blue?', max_tokens => 12, stream => JSON::PP::true() });
+is($stream->{answer}{status}, 200, 'generate() streams, too') or diag(($stream->{read}));
+my $words = '';
+while (my $event = next_event($stream))
+{
+    my $data = eval { decode_json($event->{data}) } // {};
+
+    $words .= $data->{text} // '';
+    last if $data->{finish_reason};
+}
+is(Encode::encode('UTF-8', $words), $text, '... and gives the text that it should');
+my $answer = request($web, 'POST', '/api/gpu/generate', key => $key, json => { model => 'test', prompt => 'x', max_tokens => 4 });
+like($answer->{status}, qr/^20[012]$/, 'without a stream it gives a job') or diag($answer->{body});
+is(request($web, 'GET', "/api/gpu/$_", key => $key)->{status}, 200, "/api/gpu/$_ is there") for qw(status queue);
+
+is(end_worker($worker), 0, 'the worker ends well');
+is(end_gateway($gateway), 0, '... and the gateway');
+unlike(gateway_log($gateway), qr/Sanitizer|runtime error/, '... and its memory was in order');
+unlike(gateway_log($gateway), qr/sky blue|Go on for ever/, '... and what was asked is not in the log');
+end_nginx($nginx);
+stop_server($server);
+
+done_testing();
