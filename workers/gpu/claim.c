@@ -167,7 +167,6 @@ claimed(void *context, const PGresult *result)
 	worker->is_claiming = false;
 	if (result == NULL || worker_leaves(worker, result))
 		return;
-	worker->wants[device] = false;
 	if (PQresultStatus(result) != PGRES_TUPLES_OK)
 	{
 		worker_log_error("no job could be taken", result, 0);
@@ -195,6 +194,7 @@ ask_for(Worker *worker, int device, int count)
 	const char *values[4];
 
 	worker->is_claiming = true;
+	worker->wants[device] = false; /* until it is woken again, be it while this is answered */
 	worker->claim_device = device;
 	worker->claim_size = count;
 	buffer_print(&texts[0], "%d", device);

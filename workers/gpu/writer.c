@@ -138,9 +138,10 @@ static void
 appended(void *context, const PGresult *result)
 {
 	Worker *worker = context;
+	bool is_urgent = worker->is_urgent;
 	int sent = 0;
 
-	worker->is_appending = false;
+	worker->is_appending = worker->is_urgent = false;
 	worker->flushed_at = clock_ms();
 	for (Job *job = worker->jobs; job; job = job->next)
 		sent += job->is_batch_sent;
@@ -166,7 +167,7 @@ appended(void *context, const PGresult *result)
 		if (job)
 			take_state(job, PQgetvalue(result, i, 1));
 	}
-	writer_wake(worker, false);
+	writer_wake(worker, is_urgent && PQresultStatus(result) == PGRES_TUPLES_OK);
 }
 
 /*
@@ -193,6 +194,7 @@ append(Worker *worker)
 		if (!has_batch(job))
 			continue;
 		job->is_batch_sent = true;
+		worker->is_urgent |= job->phase == JOB_ENDING; /* its end is told behind it */
 		count++;
 		array_add_number(&arrays[0], job->id);
 		array_add_number(&arrays[1], job->attempt);
@@ -462,6 +464,7 @@ writer_wake(Worker *worker, bool now)
 
 	if (!has_work(worker))
 		return;
+	worker->is_urgent |= now && worker->is_appending;
 	loop_set_by(&worker->loop, &worker->flush, now || tick < at ? at : tick);
 }
 
@@ -481,7 +484,7 @@ keep_house(void *context)
 void
 writer_resume(Worker *worker)
 {
-	worker->is_appending = worker->is_renewing = worker->is_careful = false;
+	worker->is_appending = worker->is_urgent = worker->is_renewing = worker->is_careful = false;
 	renew(worker, true);
 	writer_wake(worker, true);
 }
