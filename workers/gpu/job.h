@@ -81,6 +81,8 @@ typedef struct Job
 
 	bool is_done;
 	bool is_cancelled;
+	bool is_given_back; /* the attempt is not the job's fault */
+	bool is_cold;		/* its model was not loaded when it began */
 	char *error;
 	Retry retry;
 	int64_t write_at; /* not before, after an error of the database */

@@ -344,6 +344,15 @@ tell_failed(Job *job, const char *id, const char *attempt)
 }
 
 static void
+tell_given_back(Job *job, const char *id, const char *attempt)
+{
+	const char *values[3] = {id, attempt, job->error};
+
+	connection_query(job->worker->connection, "SELECT aurora.give_back_generation($1, $2, $3)", 3,
+					 values, told, make_errand(job));
+}
+
+static void
 tell(Job *job)
 {
 	Buffer numbers[2] = {{0}};
@@ -353,6 +362,8 @@ tell(Job *job)
 	buffer_print(&numbers[1], "%d", job->attempt);
 	if (job->is_done)
 		tell_done(job, numbers[0].bytes, numbers[1].bytes);
+	else if (job->is_given_back)
+		tell_given_back(job, numbers[0].bytes, numbers[1].bytes);
 	else
 		tell_failed(job, numbers[0].bytes, numbers[1].bytes);
 	buffer_wipe(&numbers[0]);
