@@ -2,7 +2,8 @@
  * A connection to the lead in the loop.
  *
  * libpq tries the hosts of a connection string by itself, but waits for each as long as the kernel
- * does when nobody blocks for it; so they are tried here one by one, each with a time limit.
+ * does when nobody blocks for it; so they are tried here one by one, each with a time limit. It
+ * also blocks while a name is looked up, so that it gets addresses.
  */
 #include "common/connection.h"
 
@@ -13,6 +14,7 @@
 
 #include "common/clock.h"
 #include "common/memory.h"
+#include "common/resolve.h"
 
 #define CONNECT_LIMIT 5000 /* ms for each host */
 #define QUERY_LIMIT 60000  /* ms: an answer that takes longer never comes */
@@ -33,9 +35,9 @@ typedef struct Query
 
 typedef enum ConnectionState
 {
-	CONNECTION_WAITING, /* for the time of the next try */
-	CONNECTION_CONNECTING,
-	CONNECTION_LISTENING, /* to channels, before it is up */
+	CONNECTION_WAITING,	   /* for the time of the next try */
+	CONNECTION_CONNECTING, /* its name may be being looked up */
+	CONNECTION_LISTENING,  /* to channels, before it is up */
 	CONNECTION_UP
 } ConnectionState;
 
@@ -49,6 +51,8 @@ struct Connection
 	PQconninfoOption *options;
 	int host_count;
 	int host;
+	unsigned tries;
+	Resolve *resolve;
 	ConnectionState state;
 	PGconn *conn;
 	int fd;
@@ -148,11 +152,29 @@ add_keyword(Keywords *keywords, const char *name, char *value)
 }
 
 /*
+ * The host's name or its addresses as a list, since each address is a host to libpq. The first is
+ * another one at each try: one that does not answer takes up all the time that there is.
+ */
+static char *
+list_of(const Connection *connection, const Addresses *addresses, const char *name)
+{
+	Buffer list = {0};
+
+	for (int i = 0; i < addresses->count; i++)
+	{
+		int turn = (int) ((connection->tries + (unsigned) i) % (unsigned) addresses->count);
+
+		buffer_print(&list, "%s%s", i > 0 ? "," : "", name ? name : addresses->texts[turn]);
+	}
+	return list.bytes;
+}
+
+/*
  * The parameters for the host whose turn it is: what the connection string has, and what finds a
- * dead host soon.
+ * dead host soon. "addresses" are of a name that was looked up, else NULL.
  */
 static void
-make_keywords(const Connection *connection, Keywords *keywords)
+make_keywords(const Connection *connection, const Addresses *addresses, Keywords *keywords)
 {
 	static const char *const standard[][2] = {
 		{"target_session_attrs", "read-write"}, {"keepalives_idle", "10"},
@@ -166,12 +188,19 @@ make_keywords(const Connection *connection, Keywords *keywords)
 		add_keyword(keywords, "application_name", memory_copy(connection->program));
 	for (const PQconninfoOption *option = connection->options; option->keyword; option++)
 	{
-		bool is_list = strcmp(option->keyword, "host") == 0 ||
-					   strcmp(option->keyword, "hostaddr") == 0 ||
-					   strcmp(option->keyword, "port") == 0;
+		bool is_host = strcmp(option->keyword, "host") == 0;
+		bool is_address = strcmp(option->keyword, "hostaddr") == 0;
+		bool is_list = is_host || is_address || strcmp(option->keyword, "port") == 0;
+		char *value = is_list ? part_of(option->val, connection->host) : memory_copy(option->val);
 
-		add_keyword(keywords, option->keyword,
-					is_list ? part_of(option->val, connection->host) : memory_copy(option->val));
+		if (addresses && (is_host || is_address))
+		{
+			char *list = list_of(connection, addresses, is_host ? value : NULL);
+
+			free(value);
+			value = list;
+		}
+		add_keyword(keywords, option->keyword, value);
 	}
 }
 
@@ -203,6 +232,8 @@ hang_up(Connection *connection)
 	if (connection->fd >= 0)
 		loop_forget(connection->loop, connection->fd);
 	connection->fd = -1;
+	resolve_cancel(connection->resolve);
+	connection->resolve = NULL;
 	PQfinish(connection->conn);
 	connection->conn = NULL;
 }
@@ -452,22 +483,53 @@ handle(void *context, int fd, uint32_t events)
 }
 
 static void
-connect_now(Connection *connection)
+connect_to(Connection *connection, const Addresses *addresses)
 {
 	Keywords keywords = {0};
 
-	make_keywords(connection, &keywords);
+	make_keywords(connection, addresses, &keywords);
+	connection->tries++;
 	connection->conn =
 		PQconnectStartParams(keywords.names, (const char *const *) keywords.values, 0);
 	for (int i = 0; i < keywords.count; i++)
 		memory_wipe(keywords.values[i]);
-	connection->state = CONNECTION_CONNECTING;
-	loop_set(connection->loop, &connection->timer, clock_ms() + CONNECT_LIMIT);
 	if (connection->conn == NULL || PQstatus(connection->conn) == CONNECTION_BAD)
 		connection_lose(connection,
 						connection->conn ? PQerrorMessage(connection->conn) : "there is no memory");
 	else
 		continue_connecting(connection, PGRES_POLLING_WRITING);
+}
+
+static void
+resolved(void *context, const Addresses *addresses)
+{
+	Connection *connection = context;
+
+	connection->resolve = NULL;
+	if (addresses->count > 0)
+		connect_to(connection, addresses);
+	else
+		connection_lose(connection, addresses->problem);
+}
+
+static void
+connect_now(Connection *connection)
+{
+	char *host = part_of(option_of(connection, "host"), connection->host);
+	char *address = part_of(option_of(connection, "hostaddr"), connection->host);
+
+	connection->state = CONNECTION_CONNECTING;
+	loop_set(connection->loop, &connection->timer, clock_ms() + CONNECT_LIMIT);
+	if ((address == NULL || *address == '\0') && resolve_is_needed(host))
+	{
+		connection->resolve = resolve_start(connection->loop, host, resolved, connection);
+		if (connection->resolve == NULL)
+			connection_lose(connection, "there is no thread to look up the host");
+	}
+	else
+		connect_to(connection, NULL);
+	free(host);
+	free(address);
 }
 
 static void
