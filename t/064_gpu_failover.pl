@@ -1,6 +1,6 @@
 # The lead is killed while text streams and a standby is promoted: the worker finds the new lead by itself,
 # what it runs goes on there, and new jobs are done. Text that the old lead had and the new one has not is
-# made again, and nothing is in a text twice.
+# written again, and nothing is in a text twice.
 
 use strict;
 use warnings;
@@ -74,7 +74,6 @@ like(worker_log($worker), qr/database not connected.*database connected/s, 'the 
 # ---- a standby that lacks the last of it ----
 
 follow($gamma, $beta);
-$beta->safe_psql('postgres', "SELECT aurora.set_queue('gpu', lease => '5 seconds')");
 $job = generate($beta, 'test', 'With a gap', max_tokens => 150);
 stored($beta, $job, 10);
 catch_up($beta, $gamma);
@@ -84,6 +83,7 @@ stored($beta, $job, $kept + 10);
 $beta->stop('immediate');
 $gamma->promote;
 text_comes($gamma, $server, $job, 'With a gap', 150, 'a lead was lost with text that the next one lacks');
+is_sql($gamma, "SELECT attempt FROM aurora.jobs WHERE job_id = $job", '1', '... which the worker had kept');
 is_sql($gamma, "SELECT bool_or(restarted) FROM aurora.job_output($job)", 'f', '... and readers of the new lead notice nothing');
 is(end_worker($worker), 0, 'the worker ends well');
 unlike(worker_log($worker), qr/Sanitizer|runtime error/, '... and its memory was in order');

@@ -43,6 +43,7 @@ job_free(Job *job)
 	buffer_wipe(&job->input);
 	buffer_wipe(&job->body);
 	buffer_wipe(&job->text);
+	buffer_wipe(&job->kept);
 	sse_free(&job->sse);
 	chunk_free(&job->event_error);
 	free(job);

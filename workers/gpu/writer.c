@@ -12,6 +12,7 @@
 
 #define HOUSEKEEPING 200 /* ms */
 #define WRITE_AGAIN 1000
+#define MOST_KEPT ((size_t) 64 << 10) /* bytes of a job, and its last batch anyway */
 #define APPEND                                                                             \
 	"SELECT job_id, state FROM aurora.append_outputs($1::bigint[], $2::int[], $3::int[], " \
 	"$4::text[], $5::int[])"
@@ -99,9 +100,49 @@ make_batch(Job *job)
 	job->new_tokens = 0;
 }
 
+/*
+ * Keeps a batch that is stored. At least the last one is: whether the next lead has it shows what
+ * it lacks.
+ */
+static void
+keep_batch(Job *job)
+{
+	if (job->kept.size + job->batch_size > MOST_KEPT)
+	{
+		buffer_clear(&job->kept);
+		job->kept_tokens = 0;
+	}
+	buffer_add(&job->kept, job->text.bytes, job->batch_size);
+	job->kept_tokens += job->batch_tokens;
+}
+
+/*
+ * Has what is kept sent again, as one batch: a lead that has it passes over it.
+ */
+static void
+rewind_batches(Job *job)
+{
+	Buffer text = {0};
+
+	if (job->kept.size == 0)
+		return;
+	buffer_add(&text, job->kept.bytes, job->kept.size);
+	buffer_add(&text, job->text.bytes, job->text.size);
+	buffer_wipe(&job->text);
+	job->text = text;
+	job->new_tokens += job->batch_tokens;
+	job->batch_size = job->kept.size;
+	job->batch_tokens = job->kept_tokens;
+	job->tokens -= job->kept_tokens;
+	job->is_batch_sent = false;
+	buffer_clear(&job->kept);
+	job->kept_tokens = 0;
+}
+
 static void
 end_batch(Job *job)
 {
+	keep_batch(job);
 	buffer_remove(&job->text, job->batch_size);
 	job->tokens += job->batch_tokens;
 	job->batch_size = 0;
@@ -496,6 +537,8 @@ void
 writer_resume(Worker *worker)
 {
 	worker->is_appending = worker->is_urgent = worker->is_renewing = worker->is_careful = false;
+	for (Job *job = worker->jobs; job; job = job->next)
+		rewind_batches(job);
 	renew(worker, true);
 	writer_wake(worker, true);
 }
