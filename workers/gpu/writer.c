@@ -13,9 +13,12 @@
 #define HOUSEKEEPING 200 /* ms */
 #define WRITE_AGAIN 1000
 #define MOST_KEPT ((size_t) 64 << 10) /* bytes of a job, and its last batch anyway */
-#define APPEND                                                                             \
-	"SELECT job_id, state FROM aurora.append_outputs($1::bigint[], $2::int[], $3::int[], " \
-	"$4::text[], $5::int[])"
+
+/* Does not wait for the disk: a lead that forgets text gets it again, see rewind_batches(). */
+#define APPEND                                                             \
+	"SELECT job_id, state, set_config('synchronous_commit', 'off', true) " \
+	"FROM aurora.append_outputs($1::bigint[], $2::int[], $3::int[], $4::text[], $5::int[])"
+
 #define RENEW                                                                             \
 	"SELECT j.job_id, r.state FROM unnest($1::bigint[], $2::int[]) j (job_id, attempt), " \
 	"LATERAL aurora.renew_lease(j.job_id, j.attempt, $3::interval) r"
