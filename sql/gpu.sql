@@ -13,7 +13,7 @@ SET timezone = 'UTC';
 SET intervalstyle = 'postgres';
 CREATE EXTENSION pgtap;
 CREATE EXTENSION aurora;
-SELECT plan(181);
+SELECT plan(190);
 
 CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -272,6 +272,16 @@ SELECT is(pg_temp.takes(0, 'alpha'), :'job' || ' small', 'one');
 SELECT is(aurora.fail_job(:job, 1, 'no such thing', final => true), 'dead', 'fails for good');
 SELECT is(pg_temp.output(:job), '0::error', 'which ends its text, too');
 SELECT is(aurora.cancel_job(:job), 'discarded', 'a dead one is discarded');
+SELECT aurora.generate('small', 'x', company => 'acme') AS job \gset
+UPDATE aurora.job SET max_attempts = 1 WHERE job_id = :job;
+SELECT is(pg_temp.takes(0, 'alpha'), :'job' || ' small', 'one that may be tried once');
+SELECT is(pg_temp.as_role('regress_gpu_beta', format($$ SELECT aurora.give_back_generation(%s, 1) $$, :job)), '42501', 'is not another node''s to give back');
+SELECT is(aurora.give_back_generation(:job, 2, 'not mine'), 'refused', 'nor that of who has it in no such attempt');
+SELECT is(aurora.give_back_generation(:job, 1, 'the node ends'), 'waiting', 'waits again when its worker gives it back');
+SELECT is(pg_temp.rows_of('SELECT attempt, max_attempts, error FROM aurora.jobs WHERE job_id = ' || :job), '(1,2,"the node ends")', 'which is no attempt of its own');
+SELECT is(pg_temp.takes(0, 'alpha'), :'job' || ' small', 'and is taken again');
+SELECT is(aurora.fail_job(:job, 2, 'broken'), 'dead', 'but tried once only');
+SELECT aurora.cancel_job(:job) AS ignored \gset
 SELECT aurora.generate('small', 'x', company => 'acme', timeout => '1 hour') AS job \gset
 UPDATE aurora.generation SET deadline = now() - interval '1 second' WHERE job_id = :job;
 SELECT is(pg_temp.takes(0, 'alpha'), 'nothing', 'whose time is over is not taken');
@@ -344,6 +354,8 @@ SELECT is(pg_temp.rows_of($$ SELECT model, task FROM aurora.take_generations(0, 
 INSERT INTO aurora.generation (job_id, company_id, embeds, prompt_tokens) VALUES (123456, 1, false, 1);
 SELECT is(aurora.rotate_generation_output(), 0::bigint, 'the first rotation notes when the ring began');
 SELECT is(pg_temp.rows_of('SELECT count(*) FROM aurora.generation WHERE job_id = 123456'), '(0)', 'and what belongs to no live job is forgotten');
+SELECT is(pg_temp.as_role('regress_gpu_operator', $$ SELECT aurora.rotate_generation_output(now() + interval '1 minute') $$), '42501', 'operators forget no text before its time');
+SELECT is(pg_temp.as_role('regress_gpu_operator', 'SELECT aurora.rotate_generation_output(now())'), '(0)', 'but may look whether it is time');
 SELECT is(aurora.rotate_generation_output(now() + interval '13 hours'), 1::bigint, 'the next one goes on to an empty place');
 SELECT is(pg_temp.output(2), '7:restarted 8:No 8::length', 'what was written is still there');
 SELECT is(aurora.rotate_generation_output(now() + interval '26 hours') + aurora.rotate_generation_output(now() + interval '39 hours'), 2::bigint, 'until its place is needed');

@@ -201,6 +201,8 @@ is(job_state($lead, $job), 'waiting', 'it gives its job back');
 $worker = start_worker($lead, 'alpha', 'backend local' => backend($slow));
 text_comes($lead, $quick, $job, 'Given back', 64, 'given back');
 is_sql($lead, "SELECT bool_or(restarted) FROM aurora.job_output($job)", 'f', '... and gone on with');
+is_sql($lead, "SELECT j.attempt, j.max_attempts - q.max_attempts FROM aurora.jobs j, aurora.job_queue q WHERE j.job_id = $job AND q.name = 'gpu'", '2|1',
+    '... without having used up one of its attempts');
 
 # ---- a configuration that is read again ----
 

@@ -20,6 +20,7 @@
 #define LOOK_AT 512
 #define MOST_JOBS 20000
 #define FORECAST_EVERY 23 /* jobs that are asked for their expected end when they come */
+#define BACKLOG 2500	  /* batch jobs that wait when others begin to come */
 #define CLASSES AURORA_JOB_CLASS_COUNT
 
 /* ---- what there is ---- */
@@ -198,7 +199,7 @@ full_interval(void)
 }
 
 static void
-make_trace(uint64_t seed, int count, double load)
+make_trace(uint64_t seed, int count, double load, int backlog)
 {
 	double now = 0;
 	double interval = full_interval() / load;
@@ -209,9 +210,14 @@ make_trace(uint64_t seed, int count, double load)
 		Job *job = &jobs[i];
 
 		/* Bursts: the rate swings by half around its mean. */
-		now += exponential(interval) / (1 + 0.5 * sin(now / 120));
+		if (i >= backlog)
+			now += exponential(interval) / (1 + 0.5 * sin(now / 120));
 		*job = (Job) {.arrives = now, .device = -1};
 		job->class = pick(class_share, CLASSES);
+		if (i < backlog)
+			job->class = AURORA_JOB_BATCH;
+		while (i >= backlog && backlog > 0 && job->class == AURORA_JOB_BATCH)
+			job->class = pick(class_share, CLASSES);
 		job->model = pick(model_share, MODELS);
 		job->prompt = lognormal(400, 0.8);
 		job->output = lognormal(model_output[job->model], 0.5);
@@ -661,6 +667,55 @@ saturated_rate(const World *world)
 	return 0;
 }
 
+/*
+ * Work in a second that the devices could do at most: nothing is ever loaded or waited for, and
+ * each job is where it is least slow. The 4090s leave to the M3 what only it can run, then what it
+ * is least slow at, until both would end together; the CPU adds what it does fastest.
+ */
+static double
+most_rate(const World *world)
+{
+	double on_card[MODELS] = {0};
+	double on_max[MODELS] = {0};
+	double work = 0;
+	double cards = 0;
+	double max = 0;
+	double cpu = 0;
+
+	for (int i = 0; i < world->count; i++)
+	{
+		const Job *job = &world->jobs[i];
+		double alone = true_service(job->model == 4 ? 3 : 0, job, 0);
+
+		work += alone;
+		if (job->model == 4)
+			max += true_service(3, job, 1) / 2;
+		else
+			cards += true_service(0, job, 1) / 6;
+		on_card[job->model] += true_service(0, job, 1) / 6;
+		on_max[job->model] += true_service(3, job, 1) / 2;
+		if (can_run(4, job->model))
+			cpu = fmax(cpu, alone / true_service(4, job, 0));
+	}
+	for (int turn = 0; turn < MODELS - 1 && cards > max; turn++)
+	{
+		int best = -1;
+		double share;
+
+		for (int model = 0; model < MODELS - 1; model++)
+			if (on_card[model] > 0 &&
+				(best < 0 || on_max[model] / on_card[model] < on_max[best] / on_card[best]))
+				best = model;
+		if (best < 0)
+			break;
+		share = fmin(1, (cards - max) / (on_card[best] + on_max[best]));
+		cards -= share * on_card[best];
+		max += share * on_max[best];
+		on_card[best] = 0;
+	}
+	return work / fmax(cards, max) + cpu;
+}
+
 static void
 print_results(const World *world, const char *load, uint64_t seed)
 {
@@ -694,10 +749,10 @@ print_results(const World *world, const char *load, uint64_t seed)
 		}
 	}
 	qsort(batch, batches, sizeof(double), compare);
-	printf("%s %s %d %.3f %.3f %.3f %.3f %.1f %.4f %.3f %d %d\n", load,
+	printf("%s %s %d %.3f %.3f %.3f %.3f %.1f %.4f %.3f %d %d %.4f\n", load,
 		   world->is_fifo ? "fifo" : "policy", (int) seed, latency / weights, mean[0] / counts[0],
 		   mean[1] / counts[1], mean[2] / counts[2], 1000.0 * world->swaps / world->count,
-		   saturated_rate(world), batch[(int) (batches * 0.99)], asked, near);
+		   saturated_rate(world), batch[(int) (batches * 0.99)], asked, near, most_rate(world));
 }
 
 int
@@ -709,7 +764,12 @@ main(int argc, char **argv)
 	{
 		const char *name;
 		double load;
-	} loads[] = {{"light", 0.2}, {"medium", 0.7}, {"heavy", 0.9}, {"full", 3}};
+		int backlog;
+	} loads[] = {{"light", 0.2, 0},
+				 {"medium", 0.7, 0},
+				 {"heavy", 0.9, 0},
+				 {"full", 3, 0},
+				 {"backlog", 0.3, BACKLOG}};
 
 	if (seeds < 1 || count < 100 || count > MOST_JOBS)
 		return 2;
@@ -720,9 +780,9 @@ main(int argc, char **argv)
 				static World world;
 
 				memset(&world, 0, sizeof(world));
-				make_trace(seed, count, loads[load].load);
+				make_trace(seed, count, loads[load].load, loads[load].backlog);
 				world.is_fifo = is_fifo;
-				world.asks = loads[load].load < 1;
+				world.asks = loads[load].load < 1 && loads[load].backlog == 0;
 				world.count = count;
 				world.jobs = jobs;
 				replay(&world);

@@ -22,10 +22,12 @@ int aurora_gpu_report_timeout_s = 15;
 
 static double weights[AURORA_JOB_CLASS_COUNT] = {16, 4, 1};
 static int age_scale_s = 60;
-static int patience_s = 20;
+static int patience_s = 30;
+static int age_limit_s = 120;
 static double advantage = 4;
 static int leave_margin_ms = 50;
 static int leave_age_s = 120;
+static double leave_load = 2;
 static double slowdown = 0.25;
 static int drain_after_s = 10;
 static int share_load = 4;
@@ -45,9 +47,11 @@ aurora_gpu_settings(void)
 				   weights[AURORA_JOB_BATCH]},
 		.age_scale = age_scale_s,
 		.patience = patience_s,
+		.age_limit = age_limit_s,
 		.advantage = advantage,
 		.leave_margin = leave_margin_ms / 1000.0,
 		.leave_age = leave_age_s,
+		.leave_load = leave_load,
 		.slowdown = slowdown,
 		.drain_after = drain_after_s,
 		.share_load = share_load,
@@ -226,6 +230,10 @@ define_policy(void)
 	DefineCustomIntVariable("aurora.gpu_leave_age",
 							"A job that has waited longer is left to no other device.", NULL,
 							&leave_age_s, 120, 0, 86400, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomRealVariable(
+		"aurora.gpu_leave_load",
+		"Loading a model counts so many times when a job may be left to another device.", NULL,
+		&leave_load, 2, 1, 100, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomRealVariable("aurora.gpu_slowdown",
 							 "How much longer output takes for each other busy slot.", NULL,
 							 &slowdown, 0.25, 0, 10, PGC_SUSET, 0, NULL, NULL, NULL);
@@ -241,9 +249,11 @@ define_policy(void)
 							"Batch jobs that have waited less leave a device's last slot free.",
 							NULL, &reserve_age_s, 2, 0, 86400, PGC_SUSET, GUC_UNIT_S, NULL, NULL,
 							NULL);
-	DefineCustomIntVariable("aurora.gpu_patience", "Beyond this wait, urgency grows with its cube.",
-							NULL, &patience_s, 20, 1, 86400, PGC_SUSET, GUC_UNIT_S, NULL, NULL,
-							NULL);
+	DefineCustomIntVariable("aurora.gpu_patience",
+							"Beyond this wait, jobs count by it and hardly by their class.", NULL,
+							&patience_s, 30, 1, 86400, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("aurora.gpu_age_limit", "A wait counts up to this.", NULL, &age_limit_s,
+							120, 0, 86400, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomRealVariable("aurora.gpu_advantage",
 							 "How much a device prefers what others run slower, at most.", NULL,
 							 &advantage, 4, 1, 1000, PGC_SUSET, 0, NULL, NULL, NULL);

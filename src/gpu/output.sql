@@ -126,6 +126,19 @@ $$;
 COMMENT ON FUNCTION aurora.finish_generation(bigint, int, jsonb) IS
     'Ends a job as done, as finish_job() does. result: finish_reason, usage (prompt_tokens, completion_tokens, cached_tokens), timings (load_ms, prompt_ms, decode_ms, first_token_ms), and embeddings where these were asked for; the text that is stored is added to it, and what the timings tell of the device is learned. Errors: 22023 no result, 42501, 42704 no such job, 25006 on a standby.';
 
+CREATE FUNCTION aurora.give_back_generation(job_id bigint, attempt int, reason text DEFAULT NULL) RETURNS text
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+BEGIN
+    PERFORM aurora.require_lead();
+    -- The number of the attempt stays used, since it tells who has the job.
+    UPDATE aurora.job j SET max_attempts = j.max_attempts + 1
+        WHERE j.job_id = give_back_generation.job_id AND j.state = 'running' AND j.attempt = give_back_generation.attempt AND j.max_attempts < 1000000;
+    RETURN aurora.fail_job(job_id, attempt, reason, interval '0');
+END
+$$;
+COMMENT ON FUNCTION aurora.give_back_generation(bigint, int, text) IS
+    'Has a job wait again at once, with the text that is stored, when its worker must end: as fail_job(), but it may be taken once more for that. Errors: 42501, 42704 no such job, 25006 on a standby.';
+
 -- ---- what readers see ----
 
 CREATE FUNCTION aurora.output_end(job_id bigint) RETURNS text

@@ -29,7 +29,7 @@ GRANT EXECUTE ON FUNCTION aurora.gpu_device_states, aurora.gpu_queue_rows, auror
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.generate, aurora.embed TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.job_output TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_gateway;
-GRANT EXECUTE ON FUNCTION aurora.report_devices, aurora.take_generations, aurora.append_outputs, aurora.restart_output, aurora.finish_generation
-    TO aurora_admin, aurora_operator, aurora_node;
+GRANT EXECUTE ON FUNCTION aurora.report_devices, aurora.take_generations, aurora.append_outputs, aurora.restart_output, aurora.finish_generation,
+    aurora.give_back_generation TO aurora_admin, aurora_operator, aurora_node;
 GRANT EXECUTE ON FUNCTION aurora.expire_generations, aurora.rotate_generation_output TO aurora_admin, aurora_operator;
 GRANT EXECUTE ON FUNCTION aurora.explain_claim TO aurora_admin, aurora_operator, aurora_node;

@@ -161,15 +161,18 @@ advantage(const AuroraGpuView *view, int device, const AuroraGpuJob *job, double
 }
 
 /*
- * Who waits longer counts more: slowly at first, and soon more than any class when it is out of
- * patience, so that no class starves.
+ * How much a job counts: by its class while it is young; out of patience, by its wait, so that no
+ * class starves. That has a limit, or old batch jobs would keep all others waiting for hours.
  */
 static double
-urgency(const AuroraGpuSettings *settings, double age)
+urgency(const AuroraGpuSettings *settings, const AuroraGpuJob *job)
 {
-	double impatience = age / settings->patience;
+	double age = least(job->age, settings->age_limit);
+	double waits = age / settings->patience;
+	double impatience = waits * waits * waits;
+	double weight = 1 + (settings->weight[job->class] - 1) / (1 + impatience);
 
-	return 1 + age / settings->age_scale + impatience * impatience * impatience;
+	return weight * (1 + age / settings->age_scale + impatience);
 }
 
 /*
@@ -208,7 +211,7 @@ judge(const AuroraGpuView *view, int device, const AuroraGpuJob *job, AuroraGpuV
 	verdict->unload = unload_cost(view, device, job->model);
 	sharers = least(sharers < 1 ? 1 : sharers, settings->share_load);
 	time = verdict->prompt + verdict->decode + (verdict->load + verdict->unload) / sharers;
-	verdict->score = settings->weight[job->class] * urgency(settings, job->age) *
+	verdict->score = urgency(settings, job) *
 					 advantage(view, device, job, verdict->prompt + verdict->decode) /
 					 (time < SHORTEST ? SHORTEST : time);
 }
@@ -236,23 +239,38 @@ done_in(const AuroraGpuView *view, int device, const AuroraGpuJob *job)
 }
 
 /*
- * Another device that has the job done sooner, or -1.
+ * What loading counts for beyond its time, on a device that would have to.
+ */
+static double
+load_surcharge(const AuroraGpuView *view, int device, const AuroraGpuJob *job)
+{
+	const AuroraGpuFit *fit = fit_of(view, device, job->model);
+
+	return fit->resident ? 0 : fit->load * (view->settings.leave_load - 1);
+}
+
+/*
+ * Another device that has the job done sooner, or -1. What loads a model keeps a slot from others,
+ * so that one that has it may be somewhat later.
  */
 static int
 better_device(const AuroraGpuView *view, int device, const AuroraGpuJob *job, double own,
 			  double *in)
 {
 	int best = -1;
+	double least_cost = own + load_surcharge(view, device, job) - view->settings.leave_margin;
 
 	if (job->age > view->settings.leave_age)
 		return -1;
 	for (int other = 0; other < view->device_count; other++)
 	{
 		double time = other == device ? -1 : done_in(view, other, job);
+		double cost = time + load_surcharge(view, other, job);
 
-		if (time < 0 || time >= own - view->settings.leave_margin || (best >= 0 && time >= *in))
+		if (time < 0 || cost >= least_cost)
 			continue;
 		best = other;
+		least_cost = cost;
 		*in = time;
 	}
 	return best;

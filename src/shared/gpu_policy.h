@@ -36,11 +36,13 @@ typedef enum AuroraGpuVerdictKind
 typedef struct AuroraGpuSettings
 {
 	double weight[AURORA_JOB_CLASS_COUNT];
-	double age_scale;	 /* a job that has waited so long counts twice, */
-	double patience;	 /* and its cube more for each time that it has waited this long */
-	double advantage;	 /* at most so much rather, or less, than others */
+	double age_scale; /* a job that has waited so long counts twice, */
+	double patience;  /* and much more, whatever its class, when it has waited longer than this; */
+	double age_limit; /* beyond this, waiting counts no more */
+	double advantage; /* at most so much rather, or less, than others */
 	double leave_margin; /* another device must be sooner by this */
 	double leave_age;	 /* a job older than this is left to nobody */
+	double leave_load;	 /* loading counts so many times: who comes behind waits for it, too */
 	double slowdown;	 /* of decoding, for each other busy slot */
 	double drain_after;	 /* an interactive job that has waited so long gets memory freed for it */
 	int share_load;		/* loading counts for one of at most so many jobs that wait for the model */
@@ -51,10 +53,12 @@ typedef struct AuroraGpuSettings
 #define AURORA_GPU_DEFAULTS \
 	{.weight = {16, 4, 1},  \
 	 .age_scale = 60,       \
-	 .patience = 20,        \
+	 .patience = 30,        \
+	 .age_limit = 120,      \
 	 .advantage = 4,        \
 	 .leave_margin = 0.05,  \
 	 .leave_age = 120,      \
+	 .leave_load = 2,       \
 	 .slowdown = 0.25,      \
 	 .drain_after = 10,     \
 	 .share_load = 4,       \

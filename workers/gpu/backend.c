@@ -213,6 +213,15 @@ backend_find_model(const Backend *backend, const char *name)
 }
 
 void
+backend_note_loaded(Backend *backend, const char *name)
+{
+	for (int i = 0; i < backend->model_count; i++)
+		if (strcmp(backend->models[i].name, name) == 0)
+			backend->models[i].is_resident = true;
+	loop_set_by(backend->loop, &backend->timer, clock_ms());
+}
+
+void
 backend_rest(Backend *backend, int64_t until)
 {
 	if (until > backend->rest_until)

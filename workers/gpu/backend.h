@@ -36,6 +36,7 @@ typedef enum ProbeStep
 	PROBE_MODELS,
 	PROBE_SLOTS,   /* llama-server */
 	PROBE_METRICS, /* llama-server, vLLM */
+	PROBE_TAGS,	   /* Ollama */
 	PROBE_LOADED,  /* Ollama */
 	PROBE_END
 } ProbeStep;
@@ -88,7 +89,9 @@ extern int backend_free(const Backend *backend, int64_t now);
 /* The model, NULL when it has none of that name. */
 extern const Model *backend_find_model(const Backend *backend, const char *name);
 
-/* Takes note of what a job has learned. */
+/* Takes note of what a job has learned; that a model is loaded has the backend probed for the rest.
+ */
+extern void backend_note_loaded(Backend *backend, const char *name);
 extern void backend_rest(Backend *backend, int64_t until);
 extern void backend_set_state(Backend *backend, BackendState state, const char *problem);
 

@@ -11,11 +11,17 @@
 
 #define LATER 1000		/* ms after an error */
 #define MOST_AT_ONCE 64 /* jobs of a claim */
-#define TAKE                                                                       \
-	"SELECT job_id, attempt, model, task, payload, partial_text, partial_tokens, " \
-	"CASE WHEN isfinite(deadline) THEN "                                           \
-	"(extract(epoch FROM deadline - clock_timestamp()) * 1000)::bigint END, "      \
-	"(extract(epoch FROM lease_until - clock_timestamp()) * 1000)::bigint, class " \
+
+/*
+ * Does not wait for the disk: a claim that a lead forgets leaves the job to whoever asks next, and
+ * the worker is told when it writes.
+ */
+#define TAKE                                                                        \
+	"SELECT job_id, attempt, model, task, payload, partial_text, partial_tokens, "  \
+	"CASE WHEN isfinite(deadline) THEN "                                            \
+	"(extract(epoch FROM deadline - clock_timestamp()) * 1000)::bigint END, "       \
+	"(extract(epoch FROM lease_until - clock_timestamp()) * 1000)::bigint, class, " \
+	"set_config('synchronous_commit', 'off', true) "                                \
 	"FROM aurora.take_generations($1, $2, $3::interval, $4)"
 
 typedef enum TakeColumn
@@ -167,7 +173,6 @@ claimed(void *context, const PGresult *result)
 	worker->is_claiming = false;
 	if (result == NULL || worker_leaves(worker, result))
 		return;
-	worker->wants[device] = false;
 	if (PQresultStatus(result) != PGRES_TUPLES_OK)
 	{
 		worker_log_error("no job could be taken", result, 0);
@@ -195,6 +200,7 @@ ask_for(Worker *worker, int device, int count)
 	const char *values[4];
 
 	worker->is_claiming = true;
+	worker->wants[device] = false; /* until it is woken again, be it while this is answered */
 	worker->claim_device = device;
 	worker->claim_size = count;
 	buffer_print(&texts[0], "%d", device);

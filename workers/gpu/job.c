@@ -43,6 +43,7 @@ job_free(Job *job)
 	buffer_wipe(&job->input);
 	buffer_wipe(&job->body);
 	buffer_wipe(&job->text);
+	buffer_wipe(&job->kept);
 	sse_free(&job->sse);
 	chunk_free(&job->event_error);
 	free(job);
@@ -57,7 +58,11 @@ job_add_token(Job *job, const char *bytes, size_t size)
 
 	job->last_token_at = clock_ms();
 	if (is_first)
+	{
 		job->first_token_at = job->last_token_at;
+		if (job->is_cold)
+			backend_note_loaded(job->backend, job->model);
+	}
 	if (size == 0)
 		return;
 	job->produced++;
@@ -139,6 +144,9 @@ job_cancel(Job *job)
 void
 job_give_back(Job *job)
 {
+	if (job->phase != JOB_RUNNING)
+		return;
+	job->is_given_back = true;
 	job_fail(job, (Retry) {.wait = 0}, "given back: the worker of the node ends");
 }
 
@@ -168,18 +176,22 @@ make_usage(const Job *job)
 }
 
 /*
- * A server that does not tell how long it took is timed from here.
+ * A server that does not tell how long it took is timed from here. What a model that was not loaded
+ * took to the first token is its loading, but for the prompt where the server tells of that.
  */
 static json_t *
 make_timings(const Job *job)
 {
 	int64_t first = job->first_token_at > 0 ? job->first_token_at - job->taken_at : -1;
 	int64_t decode = job->first_token_at > 0 ? job->last_token_at - job->first_token_at : -1;
+	int64_t prompt = json_number_of(job->timings, "prompt_ms", job->is_cold ? -1 : first);
+	int64_t load = -1;
 	json_t *timings = json_object();
 
-	(void) json_object_set_new(timings, "load_ms", json_null());
-	(void) json_object_set_new(timings, "prompt_ms",
-							   number_or_null(json_number_of(job->timings, "prompt_ms", first)));
+	if (job->is_cold && first >= 0)
+		load = prompt > 0 && prompt < first ? first - prompt : first;
+	(void) json_object_set_new(timings, "load_ms", number_or_null(load));
+	(void) json_object_set_new(timings, "prompt_ms", number_or_null(prompt));
 	(void) json_object_set_new(
 		timings, "decode_ms", number_or_null(json_number_of(job->timings, "predicted_ms", decode)));
 	(void) json_object_set_new(timings, "first_token_ms", number_or_null(first));

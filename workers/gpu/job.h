@@ -3,7 +3,8 @@
  *
  * Its "text" is what is not known to be stored: the "batch" at the front has been sent, and is sent
  * again with the same borders when the connection was lost, so that the database can tell that it
- * has it. A "token" is a piece of text that the backend sent, which most servers do one by one.
+ * has it. What was stored last is "kept", since the next lead may lack it. A "token" is a piece of
+ * text that the backend sent, which most servers do one by one.
  */
 #ifndef GPU_JOB_H
 #define GPU_JOB_H
@@ -67,6 +68,8 @@ typedef struct Job
 	size_t batch_size;
 	int batch_tokens;
 	bool is_batch_sent;
+	Buffer kept;
+	int kept_tokens;
 	int tokens;			/* that are stored, of all attempts */
 	int new_tokens;		/* behind the batch */
 	int produced;		/* by this attempt */
@@ -81,6 +84,8 @@ typedef struct Job
 
 	bool is_done;
 	bool is_cancelled;
+	bool is_given_back; /* the attempt is not the job's fault */
+	bool is_cold;		/* its model was not loaded when it began */
 	char *error;
 	Retry retry;
 	int64_t write_at; /* not before, after an error of the database */

@@ -19,7 +19,7 @@ probe_path(ProbeStep step)
 {
 	static const char *const paths[] = {
 		[PROBE_HEALTH] = "/health",	  [PROBE_MODELS] = "/v1/models", [PROBE_SLOTS] = "/slots",
-		[PROBE_METRICS] = "/metrics", [PROBE_LOADED] = "/api/ps",
+		[PROBE_METRICS] = "/metrics", [PROBE_TAGS] = "/api/tags",	 [PROBE_LOADED] = "/api/ps",
 	};
 
 	return paths[step];
@@ -149,8 +149,43 @@ take_model(Backend *backend, const json_t *entry)
 		json_number_of(entry, "max_model_len", json_number_of(meta, "n_ctx_train", -1));
 	if (status) /* of a llama-server that loads models when they are asked for */
 		model->is_resident = strcmp(status, "loaded") == 0 || strcmp(status, "sleeping") == 0;
+}
+
+/*
+ * Ollama tells what is loaded in another answer: until that comes it is as it was.
+ */
+static void
+keep_loaded(Backend *backend, const Model *old, int count)
+{
+	for (int i = 0; i < backend->model_count; i++)
+	{
+		Model *model = &backend->models[i];
+
+		model->is_resident = false;
+		for (int j = 0; j < count; j++)
+			if (strcmp(old[j].name, model->name) == 0)
+			{
+				model->is_resident = old[j].is_resident;
+				model->size = old[j].size;
+				model->context = old[j].context;
+			}
+	}
+}
+
+static void
+read_models(Backend *backend, const json_t *list)
+{
+	static Model old[BACKEND_MODELS];
+	int count = backend->model_count;
+
+	memcpy(old, backend->models, sizeof(old));
+	backend->model_count = 0;
+	for (size_t i = 0; i < json_array_size(list); i++)
+		take_model(backend, json_array_get(list, i));
 	if (backend->kind == BACKEND_OLLAMA)
-		model->is_resident = false; /* until it tells */
+		keep_loaded(backend, old, count);
+	for (int i = 0; i < count; i++)
+		free(old[i].name);
 }
 
 static ProbeStep
@@ -163,7 +198,7 @@ step_behind_models(const Backend *backend)
 		case BACKEND_VLLM:
 			return PROBE_METRICS;
 		case BACKEND_OLLAMA:
-			return PROBE_LOADED;
+			return PROBE_TAGS;
 		default:
 			return PROBE_END;
 	}
@@ -178,9 +213,7 @@ take_models(Backend *backend, long status)
 
 	if (status == 200 && json_is_array(list))
 	{
-		forget_models(backend);
-		for (size_t i = 0; i < json_array_size(list); i++)
-			take_model(backend, json_array_get(list, i));
+		read_models(backend, list);
 		if (backend->config.slots == 0 && backend->kind != BACKEND_LLAMA)
 			backend->slots = 1;
 		backend->others = 0;
@@ -259,24 +292,57 @@ take_metrics(Backend *backend, long status)
 	return PROBE_END;
 }
 
+/* ---- what Ollama has ---- */
+
+static Model *
+find_named(Backend *backend, const json_t *entry)
+{
+	const char *name = json_text_of(entry, "name");
+
+	for (int i = 0; name && i < backend->model_count; i++)
+		if (strcmp(backend->models[i].name, name) == 0)
+			return &backend->models[i];
+	return NULL;
+}
+
+/*
+ * The size of a model's file is about what it takes when it is loaded.
+ */
 static ProbeStep
-take_loaded(Backend *backend)
+take_tags(Backend *backend)
 {
 	json_t *body = json_read(backend->body.bytes, backend->body.size);
 	const json_t *list = json_object_get(body, "models");
 
 	for (size_t i = 0; i < json_array_size(list); i++)
 	{
-		const json_t *entry = json_array_get(list, i);
-		const char *name = json_text_of(entry, "name");
+		Model *model = find_named(backend, json_array_get(list, i));
 
-		for (int j = 0; name && j < backend->model_count; j++)
-			if (strcmp(backend->models[j].name, name) == 0)
-			{
-				backend->models[j].is_resident = true;
-				backend->models[j].size = json_number_of(entry, "size_vram", -1);
-				backend->models[j].context = json_number_of(entry, "context_length", -1);
-			}
+		if (model)
+			model->size = json_number_of(json_array_get(list, i), "size", -1);
+	}
+	json_decref(body);
+	return PROBE_LOADED;
+}
+
+static ProbeStep
+take_loaded(Backend *backend)
+{
+	json_t *body = json_read(backend->body.bytes, backend->body.size);
+	const json_t *list = json_object_get(body, "models");
+
+	for (int i = 0; json_is_array(list) && i < backend->model_count; i++)
+		backend->models[i].is_resident = false;
+	for (size_t i = 0; i < json_array_size(list); i++)
+	{
+		const json_t *entry = json_array_get(list, i);
+		Model *model = find_named(backend, entry);
+
+		if (model == NULL)
+			continue;
+		model->is_resident = true;
+		model->size = json_number_of(entry, "size_vram", model->size);
+		model->context = json_number_of(entry, "context_length", -1);
 	}
 	json_decref(body);
 	return PROBE_END;
@@ -295,6 +361,8 @@ probe_take(Backend *backend, ProbeStep step, long status)
 			return take_slots(backend, status);
 		case PROBE_METRICS:
 			return take_metrics(backend, status);
+		case PROBE_TAGS:
+			return take_tags(backend);
 		case PROBE_LOADED:
 			return take_loaded(backend);
 		case PROBE_END:

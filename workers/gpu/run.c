@@ -22,6 +22,21 @@ log_start(const Job *job, const Request *request)
 			  TEXT("prompt", config->log_prompts ? request->body : NULL));
 }
 
+/*
+ * Will its model have to be loaded for it? Of several jobs that begin meanwhile only the first says
+ * how long that takes.
+ */
+static bool
+is_cold(const Job *job)
+{
+	const Model *model = backend_find_model(job->backend, job->model);
+
+	for (const Job *other = job->worker->jobs; other; other = other->next)
+		if (other != job && other->backend == job->backend && strcmp(other->model, job->model) == 0)
+			return false;
+	return model && !model->is_resident;
+}
+
 void
 job_start(Job *job)
 {
@@ -29,6 +44,7 @@ job_start(Job *job)
 	Request request;
 
 	job->backend->running++;
+	job->is_cold = is_cold(job);
 	if (backend->config.command)
 	{
 		request_make_prompt(&request, job->payload, job->is_embed);

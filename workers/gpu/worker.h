@@ -44,6 +44,7 @@ typedef struct Worker
 	Timer flush;
 	int64_t flushed_at;
 	bool is_appending;
+	bool is_urgent;	 /* what should not wait came while text was on its way */
 	bool is_careful; /* one job at a time, since a batch of several was refused */
 	bool is_renewing;
 	Timer housekeeping;

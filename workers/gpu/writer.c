@@ -12,9 +12,13 @@
 
 #define HOUSEKEEPING 200 /* ms */
 #define WRITE_AGAIN 1000
-#define APPEND                                                                             \
-	"SELECT job_id, state FROM aurora.append_outputs($1::bigint[], $2::int[], $3::int[], " \
-	"$4::text[], $5::int[])"
+#define MOST_KEPT ((size_t) 64 << 10) /* bytes of a job, and its last batch anyway */
+
+/* Does not wait for the disk: a lead that forgets text gets it again, see rewind_batches(). */
+#define APPEND                                                             \
+	"SELECT job_id, state, set_config('synchronous_commit', 'off', true) " \
+	"FROM aurora.append_outputs($1::bigint[], $2::int[], $3::int[], $4::text[], $5::int[])"
+
 #define RENEW                                                                             \
 	"SELECT j.job_id, r.state FROM unnest($1::bigint[], $2::int[]) j (job_id, attempt), " \
 	"LATERAL aurora.renew_lease(j.job_id, j.attempt, $3::interval) r"
@@ -99,9 +103,49 @@ make_batch(Job *job)
 	job->new_tokens = 0;
 }
 
+/*
+ * Keeps a batch that is stored. At least the last one is: whether the next lead has it shows what
+ * it lacks.
+ */
+static void
+keep_batch(Job *job)
+{
+	if (job->kept.size + job->batch_size > MOST_KEPT)
+	{
+		buffer_clear(&job->kept);
+		job->kept_tokens = 0;
+	}
+	buffer_add(&job->kept, job->text.bytes, job->batch_size);
+	job->kept_tokens += job->batch_tokens;
+}
+
+/*
+ * Has what is kept sent again, as one batch: a lead that has it passes over it.
+ */
+static void
+rewind_batches(Job *job)
+{
+	Buffer text = {0};
+
+	if (job->kept.size == 0)
+		return;
+	buffer_add(&text, job->kept.bytes, job->kept.size);
+	buffer_add(&text, job->text.bytes, job->text.size);
+	buffer_wipe(&job->text);
+	job->text = text;
+	job->new_tokens += job->batch_tokens;
+	job->batch_size = job->kept.size;
+	job->batch_tokens = job->kept_tokens;
+	job->tokens -= job->kept_tokens;
+	job->is_batch_sent = false;
+	buffer_clear(&job->kept);
+	job->kept_tokens = 0;
+}
+
 static void
 end_batch(Job *job)
 {
+	keep_batch(job);
 	buffer_remove(&job->text, job->batch_size);
 	job->tokens += job->batch_tokens;
 	job->batch_size = 0;
@@ -138,9 +182,10 @@ static void
 appended(void *context, const PGresult *result)
 {
 	Worker *worker = context;
+	bool is_urgent = worker->is_urgent;
 	int sent = 0;
 
-	worker->is_appending = false;
+	worker->is_appending = worker->is_urgent = false;
 	worker->flushed_at = clock_ms();
 	for (Job *job = worker->jobs; job; job = job->next)
 		sent += job->is_batch_sent;
@@ -166,7 +211,7 @@ appended(void *context, const PGresult *result)
 		if (job)
 			take_state(job, PQgetvalue(result, i, 1));
 	}
-	writer_wake(worker, false);
+	writer_wake(worker, is_urgent && PQresultStatus(result) == PGRES_TUPLES_OK);
 }
 
 /*
@@ -193,6 +238,7 @@ append(Worker *worker)
 		if (!has_batch(job))
 			continue;
 		job->is_batch_sent = true;
+		worker->is_urgent |= job->phase == JOB_ENDING; /* its end is told behind it */
 		count++;
 		array_add_number(&arrays[0], job->id);
 		array_add_number(&arrays[1], job->attempt);
@@ -342,6 +388,15 @@ tell_failed(Job *job, const char *id, const char *attempt)
 }
 
 static void
+tell_given_back(Job *job, const char *id, const char *attempt)
+{
+	const char *values[3] = {id, attempt, job->error};
+
+	connection_query(job->worker->connection, "SELECT aurora.give_back_generation($1, $2, $3)", 3,
+					 values, told, make_errand(job));
+}
+
+static void
 tell(Job *job)
 {
 	Buffer numbers[2] = {{0}};
@@ -351,6 +406,8 @@ tell(Job *job)
 	buffer_print(&numbers[1], "%d", job->attempt);
 	if (job->is_done)
 		tell_done(job, numbers[0].bytes, numbers[1].bytes);
+	else if (job->is_given_back)
+		tell_given_back(job, numbers[0].bytes, numbers[1].bytes);
 	else
 		tell_failed(job, numbers[0].bytes, numbers[1].bytes);
 	buffer_wipe(&numbers[0]);
@@ -462,6 +519,7 @@ writer_wake(Worker *worker, bool now)
 
 	if (!has_work(worker))
 		return;
+	worker->is_urgent |= now && worker->is_appending;
 	loop_set_by(&worker->loop, &worker->flush, now || tick < at ? at : tick);
 }
 
@@ -481,7 +539,9 @@ keep_house(void *context)
 void
 writer_resume(Worker *worker)
 {
-	worker->is_appending = worker->is_renewing = worker->is_careful = false;
+	worker->is_appending = worker->is_urgent = worker->is_renewing = worker->is_careful = false;
+	for (Job *job = worker->jobs; job; job = job->next)
+		rewind_batches(job);
 	renew(worker, true);
 	writer_wake(worker, true);
 }

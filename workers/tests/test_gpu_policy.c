@@ -174,9 +174,9 @@ wrong_verdicts(World *world, int device, int chosen)
 		if (verdict->other == device || !world->devices[verdict->other].is_live ||
 			!fit_of(world, verdict->other, job->model)->present)
 			return "a job is left to a device that cannot run it";
-		if (verdict->other_in >
-			verdict->load + verdict->prompt + verdict->decode - defaults.leave_margin)
-			return "a job is left to a device that is no sooner";
+		if (verdict->other_in >= verdict->load * defaults.leave_load + verdict->prompt +
+									 verdict->decode - defaults.leave_margin)
+			return "a job is left to a device that is no sooner, loading counted twice";
 	}
 	return said_chosen == (chosen >= 0) ? NULL : "not one job is said to be chosen";
 }
@@ -323,6 +323,46 @@ test_leaving(void)
 }
 
 static void
+test_loading(void)
+{
+	static World world;
+
+	make_pair(&world, 1);
+	fit_of(&world, 0, 0)->resident = false;
+	world.devices[0].memory_free = 24;
+	ok(choice(&world, 0) == -1 && world.verdicts[0].other == 1,
+	   "a model is not loaded to be done a little sooner than where it is loaded");
+	world.devices[1].busy = 1;
+	world.devices[1].next_free = world.devices[1].all_free = 15;
+	ok(choice(&world, 0) == 0, "but to be done much sooner");
+	fit_of(&world, 1, 0)->resident = false;
+	world.devices[1] = world.devices[0];
+	ok(choice(&world, 0) == 0 && choice(&world, 1) == -1,
+	   "of two devices that would have to load it the faster one does");
+	for (int device = 0; device < 2; device++)
+		fit_of(&world, device, 0)->decode_rate = 50;
+	ok(choice(&world, 0) == 0 && choice(&world, 1) == 0,
+	   "of two that are the same neither leaves it to the other");
+}
+
+static void
+test_waiting(void)
+{
+	static World world;
+
+	make_pair(&world, 2);
+	world.jobs[0].class = AURORA_JOB_BATCH;
+	world.jobs[1].class = AURORA_JOB_INTERACTIVE;
+	world.jobs[0].age = 100000;
+	world.jobs[1].age = 0;
+	ok(choice(&world, 0) == 0, "a batch job that has waited for long goes first");
+	world.jobs[1].age = 120;
+	ok(choice(&world, 0) == 1, "but not before interactive ones that have waited for two minutes");
+	world.jobs[0].output_tokens = 100;
+	ok(choice(&world, 0) == 0, "unless it is shorter, so that it does not starve either");
+}
+
+static void
 test_classes(void)
 {
 	static World world;
@@ -372,6 +412,8 @@ main(void)
 	test_random_worlds();
 	test_forecasts();
 	test_leaving();
+	test_loading();
+	test_waiting();
 	test_classes();
 	test_memory();
 	return done();

@@ -27,7 +27,10 @@ static const char help[] =
 	"  -d, --delay MS       wait before each token (0)\n"
 	"  -f, --fault-every N  one of N generations has a fault, in turn (0: none)\n"
 	"  -o, --owner NAME     owned_by of its models, by which clients recognise servers: llamacpp,\n"
-	"                       vllm, library for Ollama\n"
+	"                       vllm, library for Ollama; it has their pages then, and no others'\n"
+	"  -L, --load MS        load a model for so long when it is first asked for (0: all are "
+	"loaded)\n"
+	"  -O, --old-names      vLLM's metrics by the names that old versions gave them\n"
 	"  -k, --api-key KEY    refuse who does not bring it\n"
 	"  -h, --help           this text\n"
 	"\n"
@@ -68,13 +71,15 @@ read_options(int count, char **arguments)
 		{"fault-every", required_argument, NULL, 'f'},
 		{"owner", required_argument, NULL, 'o'},
 		{"api-key", required_argument, NULL, 'k'},
+		{"load", required_argument, NULL, 'L'},
+		{"old-names", no_argument, NULL, 'O'},
 		{"loading", no_argument, NULL, 'l'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
 	int option;
 
-	while ((option = getopt_long(count, arguments, "p:s:d:f:o:k:h", options, NULL)) != -1)
+	while ((option = getopt_long(count, arguments, "p:s:d:f:o:k:L:Oh", options, NULL)) != -1)
 		switch (option)
 		{
 			case 'p':
@@ -95,6 +100,12 @@ read_options(int count, char **arguments)
 			case 'k':
 				server.api_key = optarg;
 				break;
+			case 'L':
+				server.load = read_number(optarg, 600000);
+				break;
+			case 'O':
+				server.has_old_names = true;
+				break;
 			case 'l':
 				atomic_store(&server.is_loading, true);
 				break;
@@ -107,7 +118,8 @@ read_options(int count, char **arguments)
 }
 
 /*
- * SIGUSR1 has it load its model, or be done with that.
+ * SIGUSR1 has it load its model, or be done with that; SIGUSR2 has it full of others' requests, or
+ * rid of them.
  */
 static void
 wait_for_end(void)
@@ -119,8 +131,13 @@ wait_for_end(void)
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGUSR1);
-	while (sigwait(&signals, &signal) == 0 && signal == SIGUSR1)
-		atomic_store(&server.is_loading, !atomic_load(&server.is_loading));
+	sigaddset(&signals, SIGUSR2);
+	while (sigwait(&signals, &signal) == 0 && (signal == SIGUSR1 || signal == SIGUSR2))
+	{
+		atomic_bool *flag = signal == SIGUSR1 ? &server.is_loading : &server.is_full;
+
+		atomic_store(flag, !atomic_load(flag));
+	}
 }
 
 int
@@ -134,6 +151,7 @@ main(int count, char **arguments)
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGUSR1);
+	sigaddset(&signals, SIGUSR2);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	daemon = MHD_start_daemon(

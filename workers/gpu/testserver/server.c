@@ -215,6 +215,12 @@ choose_fault(struct MHD_Connection *connection, const char *model)
 	return fault;
 }
 
+static atomic_bool *
+loaded_flag(const char *model)
+{
+	return &server.is_loaded[strncmp(model, "test-", 5) == 0 ? fault_find(model + 5) : FAULT_NONE];
+}
+
 static enum MHD_Result
 generate(struct MHD_Connection *connection, Exchange *exchange, const json_t *body, bool is_chat)
 {
@@ -233,6 +239,11 @@ generate(struct MHD_Connection *connection, Exchange *exchange, const json_t *bo
 		return send_error(connection, 503, "unavailable_error", NULL, "all slots are busy");
 	answer->fault = choose_fault(connection, answer->model);
 	answer->delay = answer->fault == FAULT_SLOW ? 200 : server.delay;
+	if (server.load > 0 && !atomic_load(loaded_flag(answer->model)))
+	{
+		wait_ms(server.load);
+		atomic_store(loaded_flag(answer->model), true);
+	}
 	result = send_fault(connection, answer->fault, &is_sent);
 	if (is_sent)
 		return result;
@@ -269,22 +280,47 @@ post(struct MHD_Connection *connection, Exchange *exchange, const char *path)
 	return result;
 }
 
+/* ---- pages about itself, of the server that it stands for ---- */
+
+static bool
+stands_for(const char *owner)
+{
+	return strcmp(server.owner, owner) == 0;
+}
+
+static void
+name_model(Buffer *name, int fault)
+{
+	buffer_clear(name);
+	buffer_print(name, "test%s%s", fault > 0 ? "-" : "", fault > 0 ? fault_names[fault] : "");
+}
+
+/*
+ * vLLM tells how long a prompt may be, llama-server what is in the model's file, Ollama nothing.
+ */
 static json_t *
 make_models(void)
 {
 	json_t *data = json_array();
+	Buffer name = {0};
 
 	for (int i = 0; i < FAULT_COUNT; i++)
 	{
-		Buffer name = {0};
+		json_t *model;
 
-		buffer_print(&name, "test%s%s", i > 0 ? "-" : "", i > 0 ? fault_names[i] : "");
-		(void) json_array_append_new(data, json_pack("{s:s,s:s,s:i,s:s,s:{s:i,s:i}}", "id",
-													 name.bytes, "object", "model", "created",
-													 1735142223, "owned_by", server.owner, "meta",
-													 "n_ctx_train", 4096, "size", 1000000));
-		buffer_wipe(&name);
+		name_model(&name, i);
+		model = json_pack("{s:s,s:s,s:i,s:s}", "id", name.bytes, "object", "model", "created",
+						  1735142223, "owned_by", server.owner);
+		if (stands_for("vllm"))
+			(void) json_object_update_new(model,
+										  json_pack("{s:s,s:n,s:i,s:[]}", "root", name.bytes,
+													"parent", "max_model_len", 8192, "permission"));
+		else if (!stands_for("library"))
+			(void) json_object_set_new(
+				model, "meta", json_pack("{s:i,s:i}", "n_ctx_train", 4096, "size", 1000000));
+		(void) json_array_append_new(data, model);
 	}
+	buffer_wipe(&name);
 	return json_pack("{s:s,s:o}", "object", "list", "data", data);
 }
 
@@ -292,41 +328,110 @@ static json_t *
 make_slots(void)
 {
 	json_t *slots = json_array();
-	int busy = atomic_load(&server.busy);
+	int busy = atomic_load(&server.is_full) ? server.slots : atomic_load(&server.busy);
 
 	for (int i = 0; i < server.slots; i++)
-		(void) json_array_append_new(
-			slots, json_pack("{s:i,s:i,s:b}", "id", i, "n_ctx", 4096, "is_processing", i < busy));
+		(void) json_array_append_new(slots, json_pack("{s:i,s:i,s:i,s:b,s:{s:b,s:i,s:i}}", "id", i,
+													  "id_task", -1, "n_ctx", 4096, "is_processing",
+													  i < busy, "next_token", "has_next_token",
+													  i < busy, "n_remain", -1, "n_decoded", 0));
 	return slots;
+}
+
+/*
+ * Ollama's lists: what there is, with the size of the file, and what is loaded, with the memory
+ * that it takes.
+ */
+static json_t *
+make_tags(bool only_loaded)
+{
+	json_t *models = json_array();
+	Buffer name = {0};
+
+	for (int i = 0; i < FAULT_COUNT; i++)
+	{
+		bool is_loaded = server.load > 0 ? atomic_load(&server.is_loaded[i]) : i == 0;
+		json_t *model;
+
+		if (only_loaded && !is_loaded)
+			continue;
+		name_model(&name, i);
+		model = json_pack("{s:s,s:s,s:i,s:s,s:{s:s,s:s,s:s}}", "name", name.bytes, "model",
+						  name.bytes, "size", 800000, "digest", "0", "details", "format", "gguf",
+						  "family", "test", "quantization_level", "Q4_K_M");
+		if (only_loaded)
+			(void) json_object_update_new(model, json_pack("{s:s,s:i,s:i}", "expires_at",
+														   "2030-01-01T00:00:00Z", "size_vram",
+														   900000, "context_length", 2048));
+		(void) json_array_append_new(models, model);
+	}
+	buffer_wipe(&name);
+	return json_pack("{s:o}", "models", models);
+}
+
+static enum MHD_Result
+send_vllm_metrics(struct MHD_Connection *connection)
+{
+	bool is_full = atomic_load(&server.is_full);
+	char metrics[600];
+
+	snprintf(metrics, sizeof(metrics),
+			 "# HELP vllm:num_requests_running Number of requests in model execution batches.\n"
+			 "# TYPE vllm:num_requests_running gauge\n"
+			 "vllm:num_requests_running{engine=\"0\",model_name=\"test\"} %d.0\n"
+			 "vllm:num_requests_waiting{engine=\"0\",model_name=\"test\"} %d.0\n"
+			 "vllm:%s{engine=\"0\",model_name=\"test\"} %s\n",
+			 atomic_load(&server.busy), is_full && !server.has_old_names ? 3 : 0,
+			 server.has_old_names ? "gpu_cache_usage_perc" : "kv_cache_usage_perc",
+			 is_full ? "0.97" : "0.02");
+	return send_text(connection, 200, "text/plain; version=0.0.4", metrics, NULL, NULL);
+}
+
+static enum MHD_Result
+send_llama_metrics(struct MHD_Connection *connection)
+{
+	char metrics[400];
+
+	snprintf(metrics, sizeof(metrics),
+			 "# HELP llamacpp:requests_processing Number of requests processing.\n"
+			 "# TYPE llamacpp:requests_processing gauge\n"
+			 "llamacpp:requests_processing %d\n"
+			 "# TYPE llamacpp:requests_deferred gauge\n"
+			 "llamacpp:requests_deferred %d\n",
+			 atomic_load(&server.busy), atomic_load(&server.is_full) ? 2 : 0);
+	return send_text(connection, 200, "text/plain; version=0.0.4", metrics, NULL, NULL);
+}
+
+static enum MHD_Result
+send_health(struct MHD_Connection *connection)
+{
+	if (stands_for("library"))
+		return send_error(connection, 404, "invalid_request_error", NULL, "no such page");
+	if (stands_for("vllm")) /* says only that it is alive */
+		return send_text(connection, atomic_load(&server.is_loading) ? 503 : 200, "text/plain", "",
+						 NULL, NULL);
+	return atomic_load(&server.is_loading)
+			   ? send_error(connection, 503, "unavailable_error", NULL, "Loading model")
+			   : send_json(connection, 200, json_pack("{s:s}", "status", "ok"), NULL, NULL);
 }
 
 static enum MHD_Result
 get(struct MHD_Connection *connection, const char *path)
 {
-	char metrics[256];
-
 	if (strcmp(path, "/health") == 0)
-		return atomic_load(&server.is_loading)
-				   ? send_error(connection, 503, "unavailable_error", NULL, "Loading model")
-				   : send_json(connection, 200, json_pack("{s:s}", "status", "ok"), NULL, NULL);
+		return send_health(connection);
 	if (strcmp(path, "/v1/models") == 0)
 		return send_json(connection, 200, make_models(), NULL, NULL);
-	if (strcmp(path, "/slots") == 0)
+	if (strcmp(path, "/slots") == 0 && stands_for("llamacpp"))
 		return send_json(connection, 200, make_slots(), NULL, NULL);
-	if (strcmp(path, "/api/ps") == 0)
-		return send_json(connection, 200,
-						 json_pack("{s:[{s:s,s:i,s:i}]}", "models", "name", "test", "size_vram",
-								   900000, "context_length", 2048),
-						 NULL, NULL);
-	if (strcmp(path, "/metrics") == 0)
-	{
-		snprintf(metrics, sizeof(metrics),
-				 "# TYPE vllm:num_requests_running gauge\n"
-				 "vllm:num_requests_running{model_name=\"test\"} %d\n"
-				 "vllm:num_requests_waiting{model_name=\"test\"} 0\n",
-				 atomic_load(&server.busy));
-		return send_text(connection, 200, "text/plain", metrics, NULL, NULL);
-	}
+	if (strcmp(path, "/metrics") == 0 && stands_for("vllm"))
+		return send_vllm_metrics(connection);
+	if (strcmp(path, "/metrics") == 0 && stands_for("llamacpp"))
+		return send_llama_metrics(connection);
+	if (strcmp(path, "/api/ps") == 0 && stands_for("library"))
+		return send_json(connection, 200, make_tags(true), NULL, NULL);
+	if (strcmp(path, "/api/tags") == 0 && stands_for("library"))
+		return send_json(connection, 200, make_tags(false), NULL, NULL);
 	return send_error(connection, 404, "invalid_request_error", NULL, "no such page");
 }
 
