@@ -28,7 +28,7 @@ my %key = %{ $world->{key} };
 comes($lead, 'SELECT aurora.lead_duty()', 'the lead takes up its duties');
 comes($_, "SELECT redis = 'connected' FROM aurora.courier_status()", 'Redis carries the news to ' . $_->name) for $lead, $standby;
 my $either = one_of_two($lead, $standby);
-my $gateway = start_gateway($standby, database => { lead => $either }, gateway => { stream_queue => '64kB', ping_interval => '1s' });
+my $gateway = start_gateway($standby, database => { lead => $either }, gateway => { stream_queue => '64kB' });
 my $nginx = start_nginx('nginx', $gateway->{sockets});
 my ($direct, $web) = (socket_of($gateway), port_of($nginx));
 
@@ -238,15 +238,21 @@ ok(scalar(grep { $_->{type} eq 'closing' && $_->{resume} } @{ $by_socket->{told}
 
 # ---- slow consumers ----
 
-my $slow = open_websocket($direct, '/ws', key => $key{ann});
+# Who has read everything and then no more is closed; who has not read it yet is only given it slowly.
+publish($lead, 'large', '{"n": 1}');
+catch_up($lead, $standby);
+my ($slow, $behind) = map { open_websocket($direct, '/ws', key => $key{ann}) } 1 .. 2;
 next_json($slow);
-websocket_json($slow, { type => 'subscribe', topic => 'large', cursor => undef, id => 1 });
+websocket_json($slow, { type => 'subscribe', topic => 'large', cursor => { seq => 0 }, id => 1 });
+is_deeply([ map { next_json($slow)->{type} } 1, 2 ], [ 'subscribed', 'event' ], 'one has read everything');
+websocket_json($slow, { type => 'ping', id => 2 });
 next_json($slow);
 $lead->safe_psql('postgres', "SELECT count(aurora.publish('large', jsonb_build_object('text', repeat('x', 4000)), company => 'Acme')) FROM generate_series(1, 500)");
 catch_up($lead, $standby);
 my $quick = new_follower('websocket', $direct, 'large');
-ok(follow_until($quick, 500), 'who reads is not held up by who does not');
-has_all($quick, 500, '... and has everything');
+websocket_json($behind, { type => 'subscribe', topic => 'large', cursor => { seq => 0 }, id => 1 });
+ok(follow_until($quick, 501), 'who reads is not held up by who does not');
+has_all($quick, 501, '... and has everything');
 my ($read, $end) = (0, undef);
 while (defined(my $message = next_json($slow)))
 {
@@ -254,8 +260,15 @@ while (defined(my $message = next_json($slow)))
     last if exists $message->{close};
     $read++ if $message->{type} eq 'event';
 }
-cmp_ok($read, '<', 500, 'who does not read is closed');
+cmp_ok($read, '<', 500, 'who does not read what is new is closed');
 is($end->{close} // $end->{code}, 4000, '... with a code that says to come back with the cursor');
+$read = 0;
+while (defined(my $message = next_json($behind)))
+{
+    $read++ if ($message->{type} // '') eq 'event';
+    last if $read == 501 || exists $message->{close};
+}
+is($read, 501, 'who reads what is old slowly has everything in the end');
 
 # ---- many ----
 
@@ -271,6 +284,18 @@ is(request($web, 'GET', '/api/priorities/surface', key => $key{ann})->{status}, 
 publish($lead, 'orders', '{"n": 5}');
 is(scalar(grep { my $m = next_json($_); $m && $m->{type} eq 'event' && $m->{payload}{n} == 5 } @idle), 1000, '... and all hear of an event');
 disconnect($_) for @idle;
+
+# ---- pings ----
+
+my $pinging = start_gateway($standby, name => 'pinging', lead => $lead, gateway => { ping_interval => '300ms' });
+my ($mute, $awake) = map { open_websocket(socket_of($pinging), '/ws', key => $key{ann}) } 1 .. 2;
+my $pinged = open_events(socket_of($pinging), '/api/events/orders', key => $key{ann});
+next_json($_) for $mute, $awake;
+ok(wait_until(sub { next_message($awake, 0.1); return is_closed($mute) }), 'who answers no ping is closed');
+websocket_json($awake, { type => 'ping', id => 1 });
+is_deeply(next_json($awake), { type => 'pong', id => 1 }, '... and who does is not');
+ok(wait_until(sub { next_event($pinged, 0.1); return ($pinged->{comments} // '') =~ /ping/ }), 'a stream of events has comments where nothing happens');
+is(end_gateway($pinging), 0, 'that gateway ends well');
 
 # ---- over a promotion ----
 

@@ -3,6 +3,8 @@
  */
 #include "gateway/gateway.h"
 
+#include "utils/guc.h"
+
 #include "jobs/jobs.h"
 
 static int trim_interval_s = 60;

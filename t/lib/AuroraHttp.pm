@@ -268,7 +268,8 @@ sub next_text
     return substr($connection->{read}, 0, length($connection->{read}), '');
 }
 
-# The next event that has data, a reference to a hash of its fields. undef when none came.
+# The next event that has data, a reference to a hash of its fields. undef when none came. The
+# connection's comments are those that were passed over.
 sub next_event
 {
     my ($connection, $seconds) = @_;
@@ -281,6 +282,7 @@ sub next_event
 
             for my $line (split(/\n/, $1))
             {
+                $connection->{comments} .= "$line\n" if $line =~ /^:/;
                 next if $line =~ /^:/;
                 my ($name, $value) = split(/: ?/, $line, 2);
 
@@ -374,6 +376,7 @@ sub take_frame
 sub next_message
 {
     my ($connection, $seconds) = @_;
+    my $until = Time::HiRes::time() + ($seconds // $patience);
 
     while (1)
     {
@@ -381,7 +384,8 @@ sub next_message
 
         if (!defined $opcode)
         {
-            my $size = read_more($connection, $seconds);
+            my $left = $until - Time::HiRes::time();
+            my $size = read_more($connection, $left > 0 ? $left : 0);
 
             return if !defined $size;
             return { close => 1006, reason => '' } if !$size;
