@@ -15,7 +15,7 @@ CREATE ROLE regress_nora LOGIN IN ROLE aurora_node;
 CREATE ROLE regress_olga LOGIN IN ROLE aurora_operator;
 CREATE ROLE regress_mona LOGIN IN ROLE aurora_monitor;
 
-SELECT plan(119);
+SELECT plan(126);
 
 CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -271,6 +271,23 @@ SELECT is(:'heads'::text, '1 3 t', 'topic_heads() gives those topics that are th
 SELECT is(:'rows'::text, '2 2 t t, 3 3 t t', 'topic_events() gives events after a number');
 SELECT is(:one_row, 1, 'as many as are asked for');
 SELECT is(:nothing, 0, 'job_outputs() has nothing of a job that is not there');
+SET ROLE regress_gate;
+SELECT string_agg(t.company || '/' || t.topic, ' ') AS there FROM aurora.topics_there('{Acme,Acme,Bolt,"",Nobody}', '{chat,quiet,chat,chat,chat}') t \gset
+RESET ROLE;
+SELECT is(:'there'::text, 'Acme/chat', 'topics_there() finds those that are there, of many');
+SELECT is(pg_temp.error_of($$ SELECT * FROM aurora.topics_there('{Acme}', '{}') $$), '22023 | companies and names are of different lengths', 'each with its company');
+BEGIN;
+SET LOCAL ROLE regress_gate;
+SELECT key_id AS ignored FROM aurora.assume_key(sha256(:'ann'::bytea), 'POST /x', NULL, 0) \gset
+SELECT s.job_id AS made, s.is_new FROM aurora.submit_job('default', unique_key => 'k') j (id), aurora.submitted_job(j.id) s \gset
+COMMIT;
+SELECT is(:'is_new'::boolean, true, 'a job that was submitted with a unique key was made');
+SELECT is(pg_temp.by_key(:'ann', $$ SELECT concat_ws(' ', s.job_id, s.is_new) FROM aurora.submit_job('default', unique_key => 'k') j (id), aurora.submitted_job(j.id) s $$),
+          :'made' || ' f', 'or found');
+SELECT is(pg_temp.by_key(:'boss', $$ SELECT s.is_new FROM aurora.submit_job('default', unique_key => 'k') j (id), aurora.submitted_job(j.id) s $$), 'false', 'by who may see it');
+SELECT is(pg_temp.by_key(:'bot', $$ SELECT s.is_new FROM aurora.submit_job('default', unique_key => 'k') j (id), aurora.submitted_job(j.id) s $$), '42501', 'but by no other');
+SELECT is(pg_temp.by_key(:'bot', $$ aurora.submit_job('default', unique_key => 'k') $$), :'made', 'who learns the number from submit_job()');
+SELECT aurora.cancel_job(:made) AS ignored \gset
 SELECT is(pg_temp.error_of($$ SELECT * FROM aurora.topic_events(1, 0, 0) $$), '22023 | between 1 and 10000 events can be read at once', 'no rows are not asked for');
 
 -- ---- positions ----

@@ -16,7 +16,8 @@ GRANT EXECUTE ON FUNCTION aurora.set_password, aurora.revoke_sessions
     TO aurora_admin, aurora_operator, aurora_user, aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.rotate_session_keys, aurora.trim_sessions TO aurora_admin;
 GRANT EXECUTE ON PROCEDURE aurora.wait_published TO aurora_gateway;
-GRANT EXECUTE ON FUNCTION aurora.topic_heads, aurora.topic_events, aurora.job_outputs TO aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.topic_heads, aurora.topics_there, aurora.topic_events, aurora.job_outputs TO aurora_gateway;
+GRANT EXECUTE ON FUNCTION aurora.submitted_job TO aurora_gateway;
 GRANT EXECUTE ON FUNCTION aurora.open_stream
     TO aurora_admin, aurora_operator, aurora_user, aurora_agent, aurora_node, aurora_monitor, aurora_gateway;
 GRANT SELECT ON aurora.webhook, aurora.webhook_provider, aurora.webhooks TO aurora_admin, aurora_user, aurora_gateway;

@@ -50,6 +50,7 @@ typedef struct Reign
 
 PG_FUNCTION_INFO_V1(aurora_open_stream);
 PG_FUNCTION_INFO_V1(aurora_topic_heads);
+PG_FUNCTION_INFO_V1(aurora_topics_there);
 PG_FUNCTION_INFO_V1(aurora_topic_events);
 
 /* ---- epochs ---- */
@@ -204,6 +205,68 @@ aurora_topic_heads(PG_FUNCTION_ARGS)
 		values[2] = Int64GetDatum(topic.last_seq);
 		values[3] = UUIDPGetDatum(epoch);
 		nulls[3] = epoch == NULL;
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * A list of texts of at most so many as are asked for at once.
+ */
+static int
+read_texts(ArrayType *array, Datum **texts, bool **are_null)
+{
+	int count;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, texts, are_null, &count);
+	if (count > HEADS_AT_ONCE)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("at most %d topics can be asked for at once", HEADS_AT_ONCE)));
+	return count;
+}
+
+static bool
+topic_is_there(text *company, text *name, Snapshot snapshot)
+{
+	AuroraTopic topic;
+	int32 company_id = 0;
+
+	if (VARSIZE_ANY_EXHDR(company) > 0 && !aurora_company_find(company, snapshot, &company_id))
+		return false;
+	return aurora_topic_find(company_id, name, snapshot, &topic);
+}
+
+/*
+ * topics_there(companies, names)
+ */
+Datum
+aurora_topics_there(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Snapshot snapshot = GetActiveSnapshot();
+	Datum *companies;
+	Datum *names;
+	bool *have_no_company;
+	bool *have_no_name;
+	int count;
+
+	aurora_identity_require_gateway();
+	count = read_texts(PG_GETARG_ARRAYTYPE_P(0), &companies, &have_no_company);
+	if (read_texts(PG_GETARG_ARRAYTYPE_P(1), &names, &have_no_name) != count)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("companies and names are of different lengths")));
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < count; i++)
+	{
+		Datum values[2];
+		bool nulls[2] = {false};
+
+		CHECK_FOR_INTERRUPTS();
+		if (have_no_company[i] || have_no_name[i] ||
+			!topic_is_there(DatumGetTextPP(companies[i]), DatumGetTextPP(names[i]), snapshot))
+			continue;
+		values[0] = companies[i];
+		values[1] = names[i];
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -17,11 +17,38 @@ CREATE FUNCTION aurora.topic_heads(topic_ids bigint[]) RETURNS TABLE (topic_id b
 COMMENT ON FUNCTION aurora.topic_heads(bigint[]) IS
     'Where topics stand: the oldest event that is kept, the last one, and its epoch. Those that are not there are left out. For members of aurora_gateway, which have asked open_stream() for whom they read. Errors: 42501.';
 
+CREATE FUNCTION aurora.topics_there(companies text[], names text[]) RETURNS TABLE (company text, topic text)
+    LANGUAGE c STABLE PARALLEL RESTRICTED STRICT ROWS 10 AS 'MODULE_PATHNAME', 'aurora_topics_there';
+COMMENT ON FUNCTION aurora.topics_there(text[], text[]) IS
+    'Which of the topics are there, each of the company at its place, or of the mesh for an empty text: what many streams wait for is asked for at once, and open_stream() for those that are there. For members of aurora_gateway. Errors: 22023 arrays of different lengths, or longer than 100000; 42501.';
+
 CREATE FUNCTION aurora.topic_events(topic_id bigint, after_seq bigint, max_rows int)
     RETURNS TABLE (seq bigint, epoch uuid, at timestamptz, publisher text, client_id text, payload jsonb)
     LANGUAGE c STABLE PARALLEL RESTRICTED STRICT ROWS 100 AS 'MODULE_PATHNAME', 'aurora_topic_events';
 COMMENT ON FUNCTION aurora.topic_events(bigint, bigint, int) IS
     'The events of a topic after a number, in their order, up to max_rows (1 to 10000). For members of aurora_gateway, which have asked open_stream() for whom they read. Errors: 22023, 42501.';
+
+CREATE FUNCTION aurora.submitted_job(INOUT job_id bigint, OUT is_new boolean) RETURNS record
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    target record;
+BEGIN
+    -- The row's maker tells: another one's job may be younger than this transaction, too.
+    SELECT j.company_id, j.submitted_by, j.xmin = pg_current_xact_id_if_assigned()::xid AS is_new INTO target
+        FROM aurora.job j WHERE j.job_id = submitted_job.job_id;
+    IF NOT FOUND THEN
+        SELECT a.company_id, a.submitted_by, false AS is_new INTO target FROM aurora.job_archive a WHERE a.job_id = submitted_job.job_id;
+    END IF;
+    IF NOT FOUND OR NOT aurora.may_see(target.company_id, target.submitted_by) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'the unique key is that of a job that the caller may not see',
+            HINT = 'Unique keys are shared by the company: choose another one.';
+    END IF;
+    is_new := coalesce(target.is_new, false);
+END
+$$;
+COMMENT ON FUNCTION aurora.submitted_job(bigint) IS
+    'Asked behind generate() or submit_job() with a unique key, in the same transaction and not below a savepoint, by who goes on to show the job: was it made, or found with that key. Only what was made is the caller''s to end. Errors: 42501 the job is another one''s, whom the caller may not see.';
 
 CREATE FUNCTION aurora.job_outputs(job_ids bigint[], after_tokens bigint[])
     RETURNS TABLE (job_id bigint, state text, first_token bigint, last_token bigint, text text, restarted boolean, finish_reason text,
