@@ -103,7 +103,48 @@ like($answer->{status}, qr/^20[012]$/, 'without a stream it gives a job') or dia
 is(request($web, 'GET', "/api/gpu/$_", key => $key)->{status}, 200, "/api/gpu/$_ is there") for qw(status queue);
 
 is(end_worker($worker), 0, 'the worker ends well');
-is(end_gateway($gateway), 0, '... and the gateway');
+
+# A unique key is the company's: who may not see the job that has it is given nothing of it, and who goes
+# ends only a job that was made for him. Without a worker the job waits meanwhile.
+my %long = (model => 'test', prompt => 'Go on for ever', unique_key => 'daily report');
+
+# A stream of the job with the unique key, asked for with a key: the answer, and the number of the job.
+sub ask_for_report
+{
+    my ($who) = @_;
+    my $report = open_events($web, '/api/gpu/generate', method => 'POST', key => $who, json => { %long, stream => JSON::PP::true() });
+    my $event = $report->{answer}{status} == 200 ? next_event($report) : undef;
+
+    $report->{job_id} = decode_json($event->{data})->{job_id} if $event;
+    return $report;
+}
+
+my $mine = ask_for_report($key);
+ok($mine->{job_id}, 'a job with a unique key is a stream');
+for my $who (qw(bob scout eve))
+{
+    my $other = ask_for_report($world->{key}{$who});
+    my $is_other = $who eq 'eve' ? defined $other->{job_id} && $other->{job_id} != $mine->{job_id} : $other->{answer}{status} == 403;
+
+    ok($is_other, $who eq 'eve' ? 'another company has the key for itself' : "$who, who may not see it, is not shown it")
+      or diag("status $other->{answer}{status}, job " . ($other->{job_id} // 'none'));
+    disconnect($other);
+}
+my $found = request($web, 'POST', '/api/gpu/generate', key => $world->{key}{bob}, json => \%long)->{json}{job_id};
+is($found, $mine->{job_id}, 'its number is all that is told of it');
+is(request($web, 'GET', "/api/gpu/jobs/$found" . ($_->[1] // ''), key => $world->{key}{bob}, headers => $_->[2] // [])->{status}, 404, "... $_->[0]")
+  for ['neither the job'], [ 'nor its text', '/output' ], [ 'nor that as a stream', '/output', [ Accept => 'text/event-stream' ] ];
+like(request($web, 'POST', "/api/gpu/jobs/$found/cancel", key => $world->{key}{bob}, json => {})->{status}, qr/^40[34]$/, '... and it is not cancelled');
+my $second = ask_for_report($key);
+is($second->{job_id}, $mine->{job_id}, 'who asks twice follows the same job');
+disconnect($second);
+sleep(2);
+is_sql($lead, "SELECT state FROM aurora.jobs WHERE job_id = $mine->{job_id}", 'waiting', '... which goes on when the second reader goes');
+disconnect($mine);
+comes($lead, "SELECT state = 'cancelled' FROM aurora.jobs WHERE job_id = $mine->{job_id}", '... and ends with the first');
+
+
+is(end_gateway($gateway), 0, 'the gateway ends well');
 unlike(gateway_log($gateway), qr/Sanitizer|runtime error/, '... and its memory was in order');
 unlike(gateway_log($gateway), qr/sky blue|Go on for ever/, '... and what was asked is not in the log');
 end_nginx($nginx);

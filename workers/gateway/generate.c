@@ -122,12 +122,18 @@ is_late(Generation *generation)
 void
 generate_handle(Request *request)
 {
-	static const GenerationKind kind = {.submits = true,
-										.missing = is_missing,
-										.begin = begin,
-										.news = take_news,
-										.late = is_late,
-										.free_own = free};
+	/* With a unique key it may be a job of another one's. */
+	static const GenerationKind kind = {
+		.statement = "generate_stream",
+		.sql = "SELECT s.job_id, s.is_new FROM aurora.generate($1, $2, $3, $4, $5, $6, "
+			   "coalesce($7, '{}'::jsonb), timeout => $8, unique_key => $9) g (job_id), "
+			   "aurora.submitted_job(g.job_id) s",
+		.submits = true,
+		.missing = is_missing,
+		.begin = begin,
+		.news = take_news,
+		.late = is_late,
+		.free_own = free};
 	const char *stream = request_value(request, "stream");
 
 	if (stream && *stream == 't')

@@ -9,8 +9,9 @@
  *   event: done     {"finish_reason":"stop","prompt_tokens":9,"completion_tokens":12}
  *   event: error    {"finish_reason":"error","error":"..."}     also of a job that was cancelled
  *
- * The client of a job that this submits cancels it by going. Last-Event-ID has a reader of another
- * job go on behind a token.
+ * The client of a job that this makes cancels it by going; a job that was found with a unique key
+ * goes on, and is shown only to who may see it. Last-Event-ID has a reader of another job go on
+ * behind a token.
  */
 #ifndef GATEWAY_GENERATE_H
 #define GATEWAY_GENERATE_H

@@ -101,7 +101,7 @@ stop(Generation *generation)
 	if (generation->output)
 		feed_leave(generation->output);
 	generation->output = NULL;
-	if (is_running && generation->kind->submits)
+	if (is_running && generation->is_own)
 		cancel_job(generation);
 }
 
@@ -178,8 +178,16 @@ follow(Generation *generation)
 		generation->kind->begin(generation);
 }
 
+static void
+take_job(Generation *generation, const PGresult *result)
+{
+	generation->job_id = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+	generation->is_own = generation->kind->submits &&
+						 (PQnfields(result) == 1 || strcmp(PQgetvalue(result, 0, 1), "t") == 0);
+}
+
 /*
- * The client may have gone meanwhile: then the job is there for nobody.
+ * The client may have gone meanwhile: then a job that was made is there for nobody.
  */
 static void
 submitted(void *context, const Answer *answer)
@@ -190,10 +198,10 @@ submitted(void *context, const Answer *answer)
 
 	generation->ticket = NULL;
 	if (is_there)
-		generation->job_id = strtoll(PQgetvalue(answer->result, 0, 0), NULL, 10);
+		take_job(generation, answer->result);
 	if (generation->request == NULL)
 	{
-		if (is_there && generation->kind->submits)
+		if (generation->is_own)
 			cancel_job(generation);
 		free_when_over(generation);
 		return;
@@ -219,8 +227,8 @@ run(Generation *generation)
 	const GenerationKind *kind = generation->kind;
 	const Route *route = generation->request->route;
 	Unit unit = {.side = kind->submits ? SIDE_LEAD : SIDE_LOCAL,
-				 .statement = kind->statement ? kind->statement : route_statement(route),
-				 .sql = kind->sql ? kind->sql : route->sql,
+				 .statement = kind->statement,
+				 .sql = kind->sql,
 				 .count = generation->count,
 				 .values = generation->values,
 				 .credential = &generation->credential,

@@ -1,7 +1,7 @@
 /*
  * A request whose answer a model makes: it submits a job, or finds one, follows its text, and
  * answers as a stream or, when all is there, as a whole. When the client goes, a job that the
- * request has submitted is cancelled.
+ * request has made is cancelled; one that it found, by a unique key, goes on.
  */
 #ifndef GATEWAY_GENERATION_H
 #define GATEWAY_GENERATION_H
@@ -11,9 +11,13 @@
 /* How such requests are answered. Whoever answers, or ends the stream, calls generation_end(). */
 typedef struct GenerationKind
 {
-	const char *statement; /* gives the number of the job, or null; NULL: the route's */
+	/*
+	 * Gives the number of the job, which the caller may see, or null. A second column, if there is
+	 * one, says whether the job was made and not found.
+	 */
+	const char *statement;
 	const char *sql;
-	bool submits; /* a job, which is the request's */
+	bool submits;
 
 	/* There is no job: the statement gave null. Answers. */
 	void (*missing)(Generation *generation);
@@ -46,6 +50,7 @@ struct Generation
 	KeyCount *key;
 	Ticket *ticket;
 	Output *output;
+	bool is_own; /* the job was made for this request */
 	bool is_ended;
 	int count;
 	const char *values[ROUTE_PARAMETERS];
@@ -81,7 +86,7 @@ extern void generation_write(Generation *generation, const Buffer *text);
 
 /*
  * It is answered, or the stream is to end: nothing is told any more. A job that goes on is
- * cancelled when it is the request's.
+ * cancelled when it was made for the request.
  */
 extern void generation_end(Generation *generation);
 

@@ -40,7 +40,8 @@ const Route gpu_routes[] = {
 		.summary = "Have a model generate text",
 		.description =
 			"With \"stream\" the text comes as Server-Sent Events, and the job is cancelled "
-			"when the client goes. docs/gpu.md has what they look like.",
+			"when the client goes, unless it was there before with its unique_key. docs/gpu.md has "
+			"what they look like.",
 		.sql = "SELECT aurora.generate($1, $2, $3, $4, $5, $6, coalesce($7, '{}'::jsonb), timeout "
 			   "=> $8, "
 			   "unique_key => $9) AS job_id",
