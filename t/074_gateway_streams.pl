@@ -208,6 +208,33 @@ my $last;
 do { $last = next_json($left) } while (defined $last && !exists $last->{close} && $last->{type} eq 'event');
 ok(defined $last && (exists $last->{close} || $last->{type} =~ /^(error|closing)$/), '... until it is revoked');
 
+# A key that is for some routes only is no other one over a WebSocket.
+my %only = (
+    connecting => [ 'GET /ws' ],
+    reading => [ 'GET /*' ],
+    publishing => [ 'GET /ws', 'POST /api/events/*' ]);
+my %limited = map { ($_ => add_key($lead, "'$_', owner => 'ann', company => 'Acme', routes => '{" . join(',', @{ $only{$_} }) . "}'")) } keys %only;
+catch_up($lead, $standby);
+for my $name (sort keys %limited)
+{
+    my $socket = open_websocket($direct, '/ws', key => $limited{$name});
+    my %status;
+
+    is(next_json($socket)->{type}, 'ready', "a key for $name is taken");
+    websocket_json($socket, { type => 'publish', topic => 'limited', payload => 1, id => 1 });
+    my $published = next_json($socket);
+    websocket_json($socket, { type => 'subscribe', topic => 'limited', cursor => { seq => 0 }, id => 2 });
+    my $followed = next_json($socket);
+    is($published->{status} // $published->{type}, $name eq 'publishing' ? 'published' : 403, '... ' . ($name eq 'publishing' ? 'and' : 'but not') . ' to publish');
+    is($followed->{status} // $followed->{type}, $name eq 'reading' ? 'subscribed' : 403, '... ' . ($name eq 'reading' ? 'and' : 'but not') . ' to follow');
+    websocket_json($socket, { type => 'ping', id => 3 });
+    my $answer;
+    do { $answer = next_json($socket) } while ($answer && ($answer->{type} // '') eq 'event');
+    is($answer->{type}, 'pong', '... and stays connected');
+    disconnect($socket);
+}
+is_sql($lead, "SELECT count(*) FROM aurora.events('limited', 0, 10, company => 'Acme')", '1', 'one of them has published');
+
 # ---- over reconnects ----
 
 my $publishing = start_publishing($lead, 'busy', 4, 250);
@@ -284,6 +311,44 @@ is(request($web, 'GET', '/api/priorities/surface', key => $key{ann})->{status}, 
 publish($lead, 'orders', '{"n": 5}');
 is(scalar(grep { my $m = next_json($_); $m && $m->{type} eq 'event' && $m->{payload}{n} == 5 } @idle), 1000, '... and all hear of an event');
 disconnect($_) for @idle;
+
+# Who comes and goes as fast as it can is told to wait, and then closed.
+my $restless = open_websocket($direct, '/ws', key => $key{ann});
+next_json($restless);
+my $flapping = join('', map { websocket_frame("{\"type\":\"$_\",\"topic\":\"orders\"}") } ('subscribe', 'unsubscribe') x 1500);
+my %answers;
+send_bytes($restless, $flapping);
+while (my $message = next_json($restless))
+{
+    $answers{ $message->{status} // $message->{type} // $message->{close} }++;
+    last if exists $message->{close};
+}
+cmp_ok($answers{429} // 0, '>', 100, 'who subscribes too often is told to wait');
+is($answers{1008}, 1, '... and closed, when it goes on') or diag(encode_json(\%answers));
+is(request($direct, 'GET', '/api/priorities/surface', key => $key{ann})->{status}, 200, '... while others are served');
+
+# Topics that are not there cost others nothing, however many follow them.
+my @hoping = map { my $c = open_websocket($direct, '/ws', key => $_ % 2 ? $key{ann} : $key{bob}); $c } 1 .. 48;
+next_json($_) for @hoping;
+for my $n (0 .. $#hoping)
+{
+    send_bytes($hoping[$n], join('', map { websocket_frame("{\"type\":\"subscribe\",\"topic\":\"hope/$n/$_\",\"id\":$_}") } 1 .. 256));
+}
+my (%hopes, @refused);
+for my $socket (@hoping)
+{
+    $hopes{ (next_json($socket) // {})->{status} // 'subscribed' }++ for 1 .. 256;
+}
+is_deeply(\%hopes, { subscribed => 2048, 429 => 48 * 256 - 2048 }, 'a key waits for 1024 topics that are not there, and is told so');
+$publishing = start_publishing($lead, 'noise', 4, 250);
+push(@refused, grep { $_ != 200 } request($direct, 'GET', '/api/priorities/surface', key => $key{eve})->{status}) for 1 .. 200;
+is_deeply(\@refused, [], '... and others are served while much is published');
+finish_publishing($publishing);
+publish($lead, 'hope/0/1', '{"n": 1}');
+my $came;
+do { $came = next_json($hoping[0]) } while ($came && ($came->{type} // '') ne 'event');
+is($came->{topic}, 'hope/0/1', '... and one that comes to be is heard of');
+disconnect($_) for @hoping;
 
 # ---- pings ----
 

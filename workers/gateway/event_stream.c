@@ -211,6 +211,7 @@ begin_request(Request *request)
 	static const SubscriptionEvents hub_events = {opened, take_event, end_page, ended, queued};
 	Streams *streams = streams_of(request->gateway);
 	EventStream *events;
+	HubClient client;
 	Cursor cursor;
 	KeyCount *key;
 
@@ -227,8 +228,16 @@ begin_request(Request *request)
 	credential_keep(&events->credential, &request->credential);
 	request->state = events;
 	request->gone = request_is_gone;
+	client = (HubClient) {&events->credential, events->route, streams_quota(key)};
 	events->subscription = hub_subscribe(streams->hub, request_value(request, "topic"), &cursor,
-										 &events->credential, events->route, &hub_events, events);
+										 &client, &hub_events, events);
+	if (events->subscription == NULL)
+	{
+		request->gone = NULL;
+		request_problem(request, 429, NULL, NULL, "this key follows as many topics as it may",
+						NULL);
+		free_event_stream(events);
+	}
 	streams_watch(streams);
 }
 

@@ -20,7 +20,22 @@ hub_open(Gateway *gateway)
 	Hub *hub = memory_get(sizeof(Hub));
 
 	hub->gateway = gateway;
+	missing_open(hub);
 	return hub;
+}
+
+/*
+ * Whose subscriptions these were may be gone.
+ */
+static void
+close_topic(Topic *topic)
+{
+	for (Subscription *subscription = topic->first; subscription; subscription = subscription->next)
+	{
+		subscription->state = SUBSCRIPTION_LEFT;
+		subscription->client.quota = NULL;
+	}
+	(void) topic_tidy(topic);
 }
 
 void
@@ -30,16 +45,19 @@ hub_close(Hub *hub)
 		return;
 	if (hub->ticket)
 		pool_cancel(hub->ticket);
+	missing_close(hub);
 	while (hub->homeless)
-		hub_unsubscribe(hub->homeless);
-	while (hub->topics)
 	{
-		Topic *topic = hub->topics;
-
-		for (Subscription *subscription = topic->first; subscription;
-			 subscription = subscription->next)
-			subscription->state = SUBSCRIPTION_LEFT;
-		(void) topic_tidy(topic);
+		hub->homeless->client.quota = NULL;
+		hub_unsubscribe(hub->homeless);
+	}
+	while (hub->topics)
+		close_topic(hub->topics);
+	checks_drop(hub);
+	while (hub->left)
+	{
+		pool_cancel(hub->left->ticket);
+		topic_free_left(hub->left);
 	}
 	free(hub->by_id);
 	buffer_wipe(&hub->ids);
@@ -103,17 +121,6 @@ heads_answered(void *context, const Answer *answer)
 		hub_wake(hub);
 }
 
-/*
- * Topics that are not there yet: one of those who wait for each asks, and when it is there all do.
- */
-static void
-ask_for_missing(Hub *hub)
-{
-	for (Topic *topic = hub->topics; topic; topic = topic->next)
-		if (topic->id == 0 && topic->first)
-			subscription_check(topic->first);
-}
-
 void
 hub_wake(Hub *hub)
 {
@@ -123,10 +130,10 @@ hub_wake(Hub *hub)
 				 .count = 1,
 				 .values = hub->values};
 
+	missing_wake(hub);
 	hub->is_woken = hub->ticket != NULL;
 	if (hub->ticket)
 		return;
-	ask_for_missing(hub);
 	if (hub->id_count == 0)
 		return;
 	buffer_clear(&hub->ids);
@@ -136,15 +143,21 @@ hub_wake(Hub *hub)
 	hub->ticket = pool_run(hub->gateway->pool, &unit, heads_answered, hub);
 }
 
+static void
+check_due(Subscription *first, int64_t now)
+{
+	for (Subscription *subscription = first; subscription; subscription = subscription->next)
+		if (subscription->check_at <= now)
+			subscription_check(subscription);
+}
+
 void
 hub_sweep(Hub *hub)
 {
 	int64_t now = clock_ms();
 
+	check_due(hub->homeless, now);
 	for (Topic *topic = hub->topics; topic; topic = topic->next)
-		for (Subscription *subscription = topic->first; subscription;
-			 subscription = subscription->next)
-			if (subscription->check_at <= now)
-				subscription_check(subscription);
+		check_due(topic->first, now);
 	hub_wake(hub);
 }

@@ -5,7 +5,7 @@
  * is behind reads pages, as fast as its client takes them.
  *
  * Nothing relies on being woken: once a second the hub looks by itself. Rights are asked for again
- * each ten seconds.
+ * each ten seconds at the latest, so many at once; topics that are not there yet all at once.
  */
 #ifndef GATEWAY_HUB_H
 #define GATEWAY_HUB_H
@@ -17,6 +17,24 @@
 typedef struct Hub Hub;
 typedef struct Subscription Subscription;
 typedef struct Event Event;
+
+#define MOST_SUBSCRIPTIONS 10240 /* of one key */
+#define MOST_MISSING 1024		 /* of these, to topics that are not there */
+
+/* What one key follows: counted by the hub, kept by who subscribes. */
+typedef struct Quota
+{
+	int subscriptions;
+	int missing;
+} Quota;
+
+/* Who subscribes. What is pointed to stays the caller's, and has to be there until the end. */
+typedef struct HubClient
+{
+	const Credential *credential;
+	const char *route; /* that the key has to be for */
+	Quota *quota;
+} HubClient;
 
 /* Where a subscription goes on. */
 typedef struct Opening
@@ -48,13 +66,10 @@ typedef struct SubscriptionEvents
 extern Hub *hub_open(Gateway *gateway);
 extern void hub_close(Hub *hub);
 
-/*
- * Opens a subscription. What the credential points to, and the route's name, stay the caller's, and
- * have to be there until the end.
- */
+/* Opens a subscription; NULL when the key has as many as it may have. */
 extern Subscription *hub_subscribe(Hub *hub, const char *topic, const Cursor *cursor,
-								   const Credential *credential, const char *route,
-								   const SubscriptionEvents *events, void *context);
+								   const HubClient *client, const SubscriptionEvents *events,
+								   void *context);
 
 /* Nothing is called any more. Also from within an event. */
 extern void hub_unsubscribe(Subscription *subscription);

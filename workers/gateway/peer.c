@@ -9,15 +9,22 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "gateway/token.h"
+#include "gateway/allowance.h"
+#include "gateway/follows.h"
 #include "gateway/publication.h"
 #include "gateway/streams.h"
+#include "gateway/token.h"
 
 #define AUTH_LIMIT 5000 /* ms to say who one is */
-#define MOST_FOLLOWS 256
-#define MUCH (1024 * 1024 * 1024) /* bytes that a closed socket has to take, as it were */
 
-typedef struct Follow Follow;
+/* Messages at once and a second, and those of them that subscribe or unsubscribe. */
+#define MESSAGES_AT_ONCE 2000
+#define MESSAGES_EACH_SECOND 1000
+#define FOLLOWS_AT_ONCE 600
+#define FOLLOWS_EACH_SECOND 60
+
+/* What a key has to be for, besides the route of the socket, to publish. */
+#define PUBLISH_ROUTE "POST /api/events/{topic}"
 
 typedef struct Peer
 {
@@ -31,39 +38,21 @@ typedef struct Peer
 	char *owner;
 	KeyCount *key;
 	Ticket *ticket; /* of asking who it is */
-	Follow *follows;
-	int follow_count;
+	Follows follows;
 	Publisher *publisher;
+	Allowance messages;
+	Allowance changes; /* of what it follows */
 	int64_t began_at;
 } Peer;
-
-/* What it follows. */
-struct Follow
-{
-	Peer *peer;
-	Subscription *subscription;
-	bool is_told; /* that it was opened */
-	char *id;	  /* of the message, until then */
-	Follow *next;
-};
 
 /* ---- telling ---- */
 
 static void
-tell_problem(Peer *peer, const char *id, const char *topic, const Problem *problem)
-{
-	Buffer message = {0};
-
-	message_add_error(&message, id, topic, problem);
-	socket_send(peer->socket, &message);
-	buffer_wipe(&message);
-}
-
-static void
 refuse(Peer *peer, const char *id, int status, const char *detail)
 {
-	tell_problem(peer, id, NULL,
-				 &(Problem) {.status = status, .title = problem_title(status), .detail = detail});
+	Problem problem = {.status = status, .title = problem_title(status), .detail = detail};
+
+	follows_tell_problem(peer->socket, id, NULL, &problem);
 }
 
 static void
@@ -96,6 +85,18 @@ take_identity(Peer *peer, const PGresult *identity)
 	peer->is_known = true;
 }
 
+/*
+ * Once it is known who it is, and there is a socket.
+ */
+static void
+begin_following(Peer *peer)
+{
+	peer->follows = (Follows) {.streams = peer->streams,
+							   .socket = peer->socket,
+							   .credential = &peer->credential,
+							   .quota = streams_quota(peer->key)};
+}
+
 static Unit
 identity_unit(void)
 {
@@ -118,6 +119,7 @@ authenticated(void *context, const Answer *answer)
 			return;
 		}
 		take_identity(peer, answer->identity);
+		begin_following(peer);
 		socket_limit(peer->socket, 0, NULL);
 		tell_ready(peer);
 	}
@@ -125,7 +127,7 @@ authenticated(void *context, const Answer *answer)
 	{
 		Problem problem = publication_problem(answer);
 
-		tell_problem(peer, NULL, NULL, &problem);
+		follows_tell_problem(peer->socket, NULL, NULL, &problem);
 		socket_close(peer->socket, answer->is_refused ? WS_POLICY : WS_TRY_LATER,
 					 answer->is_refused ? "the key is not valid" : "the database cannot answer now",
 					 false);
@@ -162,134 +164,6 @@ take_auth(Peer *peer, const Message *message)
 	}
 }
 
-/* ---- following ---- */
-
-static void
-forget(Follow *follow)
-{
-	Follow **place = &follow->peer->follows;
-
-	while (*place != follow)
-		place = &(*place)->next;
-	*place = follow->next;
-	follow->peer->follow_count--;
-	free(follow->id);
-	free(follow);
-}
-
-static Follow *
-find(const Peer *peer, const char *topic)
-{
-	for (Follow *follow = peer->follows; follow; follow = follow->next)
-		if (strcmp(hub_topic(follow->subscription), topic) == 0)
-			return follow;
-	return NULL;
-}
-
-static void
-unfollow(Follow *follow)
-{
-	hub_unsubscribe(follow->subscription);
-	forget(follow);
-}
-
-static void
-follow_opened(void *context, const Opening *opening)
-{
-	Follow *follow = context;
-	Buffer message = {0};
-
-	message_add_subscribed(&message, follow->id, hub_topic(follow->subscription), opening->state,
-						   &opening->cursor, opening->last_seq);
-	free(follow->id);
-	follow->id = NULL;
-	follow->is_told = true;
-	socket_send(follow->peer->socket, &message);
-	socket_flush(follow->peer->socket);
-	buffer_wipe(&message);
-}
-
-static void
-follow_event(void *context, Event *event)
-{
-	socket_send_shared(((Follow *) context)->peer->socket, event_frame(event));
-}
-
-static void
-follow_page(void *context)
-{
-	socket_flush(((Follow *) context)->peer->socket);
-}
-
-static size_t
-follow_queued(void *context)
-{
-	const Socket *socket = ((Follow *) context)->peer->socket;
-
-	return socket_is_open(socket) ? socket_queued(socket) : MUCH;
-}
-
-/*
- * Whose key is not valid any more has no other business here, either.
- */
-static void
-follow_ended(void *context, const Answer *answer)
-{
-	Follow *follow = context;
-	Peer *peer = follow->peer;
-	Problem problem = publication_problem(answer);
-
-	tell_problem(peer, follow->id, hub_topic(follow->subscription), &problem);
-	forget(follow);
-	if (answer->is_refused)
-		socket_close(peer->socket, WS_POLICY, "the key is not valid any more", false);
-	socket_flush(peer->socket);
-}
-
-/*
- * Who follows a topic already goes on from the new cursor.
- */
-static void
-take_subscribe(Peer *peer, const Message *message)
-{
-	static const SubscriptionEvents events = {follow_opened, follow_event, follow_page,
-											  follow_ended, follow_queued};
-	Follow *follow = find(peer, message->topic);
-
-	if (follow && !follow->is_told)
-	{
-		refuse(peer, message->id, 429, "the topic is being subscribed to: wait for the answer");
-		return;
-	}
-	if (follow)
-		unfollow(follow);
-	if (peer->follow_count >= MOST_FOLLOWS)
-	{
-		refuse(peer, message->id, 429, "no more than 256 topics can be followed at once");
-		return;
-	}
-	follow = memory_get(sizeof(Follow));
-	*follow = (Follow) {.peer = peer, .id = memory_copy(message->id), .next = peer->follows};
-	peer->follows = follow;
-	peer->follow_count++;
-	follow->subscription = hub_subscribe(peer->streams->hub, message->topic, &message->cursor,
-										 &peer->credential, peer->route, &events, follow);
-	streams_watch(peer->streams);
-}
-
-static void
-take_unsubscribe(Peer *peer, const Message *message)
-{
-	Follow *follow = find(peer, message->topic);
-	Buffer answer = {0};
-
-	if (follow)
-		unfollow(follow);
-	message_add_done(&answer, "unsubscribed", message->id, message->topic);
-	socket_send(peer->socket, &answer);
-	buffer_wipe(&answer);
-}
-
 /* ---- publishing ---- */
 
 static void
@@ -312,7 +186,7 @@ take_publish(Peer *peer, Message *message)
 {
 	if (peer->publisher == NULL)
 		peer->publisher = publisher_open(peer->streams->gateway->pool, &peer->credential,
-										 peer->route, published, peer);
+										 PUBLISH_ROUTE, published, peer);
 	if (!publisher_take(peer->publisher, message))
 		refuse(peer, message->id, 429, "too many messages wait to be published");
 }
@@ -329,6 +203,25 @@ pong(Peer *peer, const Message *message)
 	buffer_wipe(&answer);
 }
 
+/*
+ * False when it was said already that this comes too often; a client that goes on is closed.
+ */
+static bool
+is_allowed(Peer *peer, const Message *message)
+{
+	int64_t now = clock_ms();
+	Grant grant = allowance_take(&peer->messages, MESSAGES_AT_ONCE, MESSAGES_EACH_SECOND, now);
+
+	if (grant == GRANTED &&
+		(message->type == MESSAGE_SUBSCRIBE || message->type == MESSAGE_UNSUBSCRIBE))
+		grant = allowance_take(&peer->changes, FOLLOWS_AT_ONCE, FOLLOWS_EACH_SECOND, now);
+	if (grant == GRANT_REFUSED)
+		refuse(peer, message->id, 429, "too many messages in a short time: wait a second");
+	else if (grant == GRANT_ENDED)
+		socket_close(peer->socket, WS_POLICY, "too many messages in a short time", false);
+	return grant == GRANTED;
+}
+
 static void
 take(Peer *peer, Message *message)
 {
@@ -339,9 +232,9 @@ take(Peer *peer, Message *message)
 	else if (!peer->is_known)
 		refuse(peer, message->id, 401, "who this is has to be said first, and answered with ready");
 	else if (message->type == MESSAGE_SUBSCRIBE)
-		take_subscribe(peer, message);
+		follows_subscribe(&peer->follows, message);
 	else if (message->type == MESSAGE_UNSUBSCRIBE)
-		take_unsubscribe(peer, message);
+		follows_unsubscribe(&peer->follows, message);
 	else
 		take_publish(peer, message);
 }
@@ -354,7 +247,9 @@ take_message(void *context, const char *text, size_t size)
 	const char *wrong = message_read(&message, text, size);
 	Buffer detail = {0};
 
-	if (wrong == NULL)
+	if (!is_allowed(peer, &message))
+		;
+	else if (wrong == NULL)
 		take(peer, &message);
 	else
 	{
@@ -368,8 +263,7 @@ take_message(void *context, const char *text, size_t size)
 static void
 drained(void *context)
 {
-	for (Follow *follow = ((Peer *) context)->follows; follow; follow = follow->next)
-		hub_drained(follow->subscription);
+	follows_drained(&((Peer *) context)->follows);
 }
 
 /* ---- beginning and end ---- */
@@ -379,8 +273,7 @@ free_peer(Peer *peer)
 {
 	if (peer->ticket)
 		pool_cancel(peer->ticket);
-	while (peer->follows)
-		unfollow(peer->follows);
+	follows_leave(&peer->follows);
 	if (peer->publisher)
 		publisher_leave(peer->publisher);
 	if (peer->key)
@@ -420,7 +313,10 @@ taken(void *context, int fd, const char *extra, size_t extra_size,
 	if (peer->streams->gateway->is_draining)
 		socket_close(peer->socket, WS_GOING_AWAY, "the gateway is about to end", true);
 	else if (peer->is_known)
+	{
+		begin_following(peer);
 		tell_ready(peer);
+	}
 	else
 		socket_limit(peer->socket, AUTH_LIMIT, "who this is was not said in time");
 	socket_flush(peer->socket);

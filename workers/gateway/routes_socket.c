@@ -13,7 +13,9 @@ const Route socket_routes[] = {
 		.description =
 			"Messages are JSON texts with a \"type\"; docs/events.md has them. Who cannot send a "
 			"key in a "
-			"header sends it as the first message. Pages connect from allowed origins only.",
+			"header sends it as the first message. Pages connect from allowed origins only. To "
+			"follow "
+			"takes a key for GET /api/events/{topic}, too, to publish one for POST.",
 		.roles = ROLE_ANY,
 		.is_open = true,
 		.shape = SHAPE_OWN,

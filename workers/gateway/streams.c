@@ -21,6 +21,7 @@ struct KeyCount
 {
 	char *name;
 	int count;
+	Quota quota;
 	KeyCount *next;
 };
 
@@ -77,6 +78,12 @@ streams_leave(Streams *streams, KeyCount *key)
 	*place = key->next;
 	memory_wipe(key->name);
 	free(key);
+}
+
+Quota *
+streams_quota(KeyCount *key)
+{
+	return &key->quota;
 }
 
 KeyCount *

@@ -55,6 +55,9 @@ extern void streams_watch(Streams *streams);
 extern KeyCount *streams_enter(Streams *streams, const Credential *credential);
 extern void streams_leave(Streams *streams, KeyCount *key);
 
+/* What it follows; until streams_leave(). */
+extern Quota *streams_quota(KeyCount *key);
+
 /*
  * The same for a request, before stream_begin(). NULL, and it is answered: 429 when the key has as
  * many streams as it may have, 503 when the gateway has.

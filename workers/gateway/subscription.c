@@ -10,11 +10,8 @@
 
 #include "common/clock.h"
 
-#define CHECK_INTERVAL 10000 /* ms */
 #define AGAIN_INTERVAL 1000
-
-static const char open_sql[] = "SELECT topic_id, state, resume_after, last_seq, epoch FROM "
-							   "aurora.open_stream($1, $2, $3, NULL)";
+#define FIRST_LIMIT 10000 /* ms that the first check may meet a database that is busy */
 
 enum
 {
@@ -28,11 +25,31 @@ enum
 void
 subscription_free(Subscription *subscription)
 {
-	if (subscription->ticket)
-		pool_cancel(subscription->ticket);
+	subscription_forget_check(subscription);
 	subscription->hub->count--;
 	free(subscription->name);
 	free(subscription);
+}
+
+static bool
+waits_for_topic(const Subscription *subscription)
+{
+	return subscription->topic && subscription->topic->id == 0;
+}
+
+/*
+ * What its key has of subscriptions, which may be gone before it is freed.
+ */
+static void
+give_back_quota(Subscription *subscription)
+{
+	Quota *quota = subscription->client.quota;
+
+	if (quota == NULL)
+		return;
+	quota->subscriptions--;
+	quota->missing -= waits_for_topic(subscription);
+	subscription->client.quota = NULL;
 }
 
 /*
@@ -44,9 +61,8 @@ leave(Subscription *subscription)
 	Subscription **place = &subscription->hub->homeless;
 
 	subscription->state = SUBSCRIPTION_LEFT;
-	if (subscription->ticket)
-		pool_cancel(subscription->ticket);
-	subscription->ticket = NULL;
+	subscription_forget_check(subscription);
+	give_back_quota(subscription);
 	if (subscription->topic)
 	{
 		(void) topic_tidy(subscription->topic);
@@ -183,6 +199,7 @@ find_topic(Subscription *subscription, const Answer *answer)
 
 	if (topic == before)
 		return;
+	subscription->client.quota->missing += (id == 0) - waits_for_topic(subscription);
 	while (*place != subscription)
 		place = &(*place)->next;
 	*place = subscription->next;
@@ -225,11 +242,14 @@ open_with(Subscription *subscription, const Answer *answer)
 }
 
 /*
- * Is that error one of the right or of the name, and not of the database's state?
+ * Is that error one of the right or of the name, and not of the database's state? The client of a
+ * first check can come again, but for one that meets too many others who ask.
  */
 static bool
 is_final(const Subscription *subscription, const Answer *answer)
 {
+	if (answer->state == ANSWER_ERROR && strcmp(answer->sqlstate, "53300") == 0)
+		return !subscription->is_told && clock_ms() >= subscription->opened_by;
 	if (!subscription->is_told)
 		return true;
 	return answer->state == ANSWER_ERROR &&
@@ -238,74 +258,65 @@ is_final(const Subscription *subscription, const Answer *answer)
 }
 
 static void
-checked(void *context, const Answer *answer)
+end(Subscription *subscription, const Answer *answer)
 {
-	Subscription *subscription = context;
+	give_back_quota(subscription);
+	subscription->events.ended(subscription->context, answer);
+	leave(subscription);
+}
 
-	subscription->ticket = NULL;
-	subscription->check_at = clock_ms() + CHECK_INTERVAL;
+/*
+ * Is this one more topic that is not there than its key may wait for?
+ */
+static bool
+is_one_too_many(const Subscription *subscription, const Answer *answer)
+{
+	return number_of(answer->result, COLUMN_TOPIC_ID) == 0 && !waits_for_topic(subscription) &&
+		   subscription->client.quota->missing >= MOST_MISSING;
+}
+
+void
+subscription_checked(Subscription *subscription, const Answer *answer)
+{
+	subscription->check_at = check_time();
 	if (answer->state == ANSWER_OK && PQntuples(answer->result) == 1)
 	{
-		open_with(subscription, answer);
+		if (is_one_too_many(subscription, answer))
+			end(subscription, &(Answer) {.state = ANSWER_ERROR,
+										 .sqlstate = "53400",
+										 .message = "this key waits for as many topics that are "
+													"not there as it may"});
+		else
+			open_with(subscription, answer);
 		return;
 	}
 	if (is_final(subscription, answer))
-	{
-		subscription->events.ended(subscription->context, answer);
-		leave(subscription);
-	}
+		end(subscription, answer);
 	else
 		subscription->check_at = clock_ms() + AGAIN_INTERVAL;
 }
 
-void
-subscription_check(Subscription *subscription)
-{
-	Unit unit = {.side = SIDE_LOCAL,
-				 .statement = "open_stream",
-				 .sql = open_sql,
-				 .count = 3,
-				 .values = subscription->values,
-				 .credential = subscription->credential,
-				 .route = subscription->route,
-				 .roles = ROLE_ANY};
-
-	if (subscription->ticket || subscription->state == SUBSCRIPTION_LEFT)
-		return;
-	subscription->asked = subscription->cursor;
-	snprintf(subscription->seq_text, ID_SIZE, "%" PRId64,
-			 subscription->asked.seq == FROM_NOW ? 0 : subscription->asked.seq);
-	subscription->values[0] = subscription->name;
-	subscription->values[1] = subscription->seq_text;
-	subscription->values[2] = subscription->asked.epoch[0] ? subscription->asked.epoch : NULL;
-	subscription->ticket = pool_run(subscription->hub->gateway->pool, &unit, checked, subscription);
-}
-
-void
-subscription_check_anew(Subscription *subscription)
-{
-	if (subscription->ticket)
-		pool_cancel(subscription->ticket);
-	subscription->ticket = NULL;
-	subscription_check(subscription);
-}
-
 Subscription *
-hub_subscribe(Hub *hub, const char *topic, const Cursor *cursor, const Credential *credential,
-			  const char *route, const SubscriptionEvents *events, void *context)
+hub_subscribe(Hub *hub, const char *topic, const Cursor *cursor, const HubClient *client,
+			  const SubscriptionEvents *events, void *context)
 {
-	Subscription *subscription = memory_get(sizeof(Subscription));
+	Subscription *subscription;
 
+	if (client->quota->subscriptions >= MOST_SUBSCRIPTIONS)
+		return NULL;
+	subscription = memory_get(sizeof(Subscription));
 	*subscription = (Subscription) {.hub = hub,
 									.name = memory_copy(topic),
-									.credential = credential,
-									.route = route,
+									.client = *client,
 									.events = *events,
 									.context = context,
 									.cursor = *cursor,
+									.check_at = LOOP_NEVER,
+									.opened_by = clock_ms() + FIRST_LIMIT,
 									.next = hub->homeless};
 	hub->homeless = subscription;
 	hub->count++;
+	client->quota->subscriptions++;
 	subscription_check(subscription);
 	return subscription;
 }

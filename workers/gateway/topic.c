@@ -60,8 +60,8 @@ topic_find(const Hub *hub, int64_t id)
 	return place < hub->id_count && hub->by_id[place]->id == id ? hub->by_id[place] : NULL;
 }
 
-static Topic *
-find_by_name(const Hub *hub, const char *company, const char *name)
+Topic *
+topic_find_missing(const Hub *hub, const char *company, const char *name)
 {
 	for (Topic *topic = hub->topics; topic; topic = topic->next)
 		if (topic->id == 0 && strcmp(topic->name, name) == 0 &&
@@ -84,7 +84,7 @@ index_topic(Hub *hub, Topic *topic)
 Topic *
 topic_get(Hub *hub, int64_t id, const char *company, const char *name)
 {
-	Topic *topic = id > 0 ? topic_find(hub, id) : find_by_name(hub, company, name);
+	Topic *topic = id > 0 ? topic_find(hub, id) : topic_find_missing(hub, company, name);
 
 	if (topic)
 		return topic;
@@ -112,6 +112,22 @@ topic_enter(Topic *topic, Subscription *subscription)
 }
 
 void
+topic_free_left(Topic *topic)
+{
+	Topic **place = &topic->hub->left;
+
+	while (*place != topic)
+		place = &(*place)->next;
+	*place = topic->next;
+	free(topic->company);
+	free(topic->name);
+	free(topic);
+}
+
+/*
+ * While it is read its memory stays: nothing is cancelled for clients that come and go.
+ */
+void
 topic_free(Topic *topic)
 {
 	Hub *hub = topic->hub;
@@ -127,11 +143,11 @@ topic_free(Topic *topic)
 				(hub->id_count - place - 1) * sizeof(Topic *));
 		hub->id_count--;
 	}
-	if (topic->ticket)
-		pool_cancel(topic->ticket);
-	free(topic->company);
-	free(topic->name);
-	free(topic);
+	topic->is_left = true;
+	topic->next = hub->left;
+	hub->left = topic;
+	if (topic->ticket == NULL)
+		topic_free_left(topic);
 }
 
 bool
@@ -280,6 +296,11 @@ answered(void *context, const Answer *answer)
 	bool is_read = answer->state == ANSWER_OK && PQntuples(answer->result) > 0;
 
 	topic->ticket = NULL;
+	if (topic->is_left)
+	{
+		topic_free_left(topic);
+		return;
+	}
 	topic->is_locked = true;
 	if (is_read)
 		give_page(topic, answer->result);
