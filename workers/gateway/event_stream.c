@@ -128,6 +128,8 @@ opened(void *context, const Opening *opening)
 	buffer_add_text(&text, "\n\n");
 	write_text(events, &text);
 	buffer_wipe(&text);
+	if (events->streams->gateway->is_draining) /* since it was asked for */
+		stream_drains(events);
 }
 
 static void

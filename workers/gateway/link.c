@@ -3,8 +3,6 @@
  */
 #include "gateway/link.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,12 +11,12 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "gateway/cancel.h"
 
 #define CONNECT_LIMIT 5000 /* ms for each host */
 #define LEAST_BACKOFF 100
 #define MOST_BACKOFF 2000
 #define SLOW_HEAD 20000 /* us: a link whose first unit takes longer is avoided */
-#define CANCELLERS 8	/* threads, at most */
 
 #define ASSUME_COLUMNS "key_id, role, company_id, company, owner, node"
 
@@ -552,49 +550,16 @@ handle(void *context, int fd, uint32_t events)
 		link_lose(link, PQerrorMessage(link->conn));
 }
 
-/* ---- cancelling ---- */
-
-static atomic_int cancellers;
-
-static void *
-cancel_in_thread(void *context)
-{
-	PGcancel *cancel = context;
-	char error[256];
-
-	(void) PQcancel(cancel, error, sizeof(error));
-	PQfreeCancel(cancel);
-	atomic_fetch_sub(&cancellers, 1);
-	return NULL;
-}
-
 /*
- * PQcancel() blocks. By the time it arrives another unit may run, which the pool then tries again.
+ * By the time it arrives another unit may run, which the pool then tries again.
  */
 void
 link_cancel(Link *link)
 {
-	pthread_t thread;
-	pthread_attr_t attributes;
-	PGcancel *cancel;
-
-	if (link->first == NULL || link->first->is_cancelled ||
-		atomic_load(&cancellers) >= CANCELLERS || (cancel = PQgetCancel(link->conn)) == NULL)
+	if (link->first == NULL || link->first->is_cancelled || !cancel_start(link->conn))
 		return;
-	atomic_fetch_add(&cancellers, 1);
-	pthread_attr_init(&attributes);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	if (pthread_create(&thread, &attributes, cancel_in_thread, cancel) == 0)
-	{
-		link->first->is_cancelled = true;
-		link->cancelled_at = clock_us();
-	}
-	else
-	{
-		PQfreeCancel(cancel);
-		atomic_fetch_sub(&cancellers, 1);
-	}
-	pthread_attr_destroy(&attributes);
+	link->first->is_cancelled = true;
+	link->cancelled_at = clock_us();
 }
 
 /* ---- the whole ---- */

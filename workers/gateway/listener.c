@@ -120,6 +120,7 @@ static void
 hang_up(Client *client)
 {
 	(void) shutdown(client->fd, SHUT_RDWR);
+	client->is_late = true;
 	client->deadline = clock_ms() + LAST_MOMENT;
 }
 

@@ -32,6 +32,7 @@ struct Client
 	bool is_suspended;
 	bool is_watched; /* whether it goes, in the loop */
 	bool is_upgraded;
+	bool is_late;	 /* it was hung up on */
 	Request request; /* one after the other */
 	Client *next;
 	Client *previous;

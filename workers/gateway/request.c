@@ -333,6 +333,9 @@ request_complete(Request *request, bool is_sent)
 		stream_ended(inside->stream);
 	if (inside->phase != PHASE_IDLE)
 	{
+		if (inside->status == 0)
+			inside->status =
+				request->client->is_late ? 408 : 499; /* for the log; nobody heard it */
 		metrics_count(request->gateway->metrics, request, inside->status);
 		access_log(request, is_sent);
 	}

@@ -85,7 +85,9 @@ streams_admit(Request *request)
 	Gateway *gateway = request->gateway;
 	KeyCount *key = NULL;
 
-	if (gateway->stream_count >= gateway->config->streams)
+	if (gateway->is_draining)
+		request_problem(request, 503, NULL, NULL, "the gateway is about to end", NULL);
+	else if (gateway->stream_count >= gateway->config->streams)
 		request_problem(request, 503, NULL, NULL, "there are as many streams as there may be",
 						NULL);
 	else if ((key = streams_enter(streams_of(gateway), &request->credential)) == NULL)
