@@ -8692,7 +8692,7 @@ CREATE FUNCTION aurora.topic_events(topic_id bigint, after_seq bigint, max_rows 
     RETURNS TABLE (seq bigint, epoch uuid, at timestamptz, publisher text, client_id text, payload jsonb)
     LANGUAGE c STABLE PARALLEL RESTRICTED STRICT ROWS 100 AS 'MODULE_PATHNAME', 'aurora_topic_events';
 COMMENT ON FUNCTION aurora.topic_events(bigint, bigint, int) IS
-    'The events of a topic after a number, in their order, up to max_rows (1 to 10000). For members of aurora_gateway, which have asked open_stream() for whom they read. Errors: 22023, 42501.';
+    'The events of a topic after a number, in their order, up to max_rows (1 to 10000), but no more than some 4 MB of payloads. For members of aurora_gateway, which have asked open_stream() for whom they read. Errors: 22023, 42501.';
 
 CREATE FUNCTION aurora.submitted_job(INOUT job_id bigint, OUT is_new boolean) RETURNS record
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$

@@ -259,6 +259,27 @@ is(request($web, 'GET', '/api/secrets/hubspot/token', key => $key{alpha})->{json
 is(request($web, 'GET', '/api/secrets/hubspot/token', key => $key{beta}, headers => [ 'X-Node-Name' => 'beta' ])->{status}, 200, 'a node may say its name');
 has_problem(request($web, 'GET', '/api/secrets/hubspot/token', key => $key{beta}, headers => [ 'X-Node-Name' => 'alpha' ]), 403, '... but no other one');
 
+# ---- much at once ----
+
+$lead->safe_psql('postgres',
+    "SELECT aurora.publish('big', to_jsonb(repeat('x', 1000000)), company => (SELECT c.name FROM aurora.company c JOIN aurora.principal p USING (company_id) WHERE p.owner = 'ann'))")
+    for 1 .. 12;
+$answer = request($at_lead, 'GET', '/api/events/big?limit=1000', key => $key{ann});
+is(join(' ', map { $_->{seq} } @{ $answer->{json} }), join(' ', 1 .. 8), 'of many large events some come');
+$answer = request($at_lead, 'GET', '/api/events/big?after=8&limit=1000', key => $key{ann});
+is(join(' ', map { $_->{seq} } @{ $answer->{json} }), join(' ', 9 .. 12), '... and the rest after these');
+
+# ---- webhooks ----
+
+$lead->safe_psql('postgres', "SELECT aurora.add_webhook('hub')");
+is(request($at_lead, 'POST', '/api/webhooks/hub', headers => [ Authorization => 'Basic aGk6dGhlcmU=' ], body => 'raw bytes')->{status},
+    202, 'a webhook is taken');
+is($lead->safe_psql('postgres', "SELECT headers ->> 'authorization', encode(body, 'escape') FROM aurora.webhook ORDER BY webhook_id DESC LIMIT 1"),
+    'Basic aGk6dGhlcmU=|raw bytes', '... with what it can be verified by');
+request($at_lead, 'POST', '/api/webhooks/hub', key => $key{ann}, body => 'raw bytes');
+is($lead->safe_psql('postgres', "SELECT headers ? 'authorization' FROM aurora.webhook ORDER BY webhook_id DESC LIMIT 1"), 'f',
+    '... but never with a key of ours');
+
 # ---- the log ----
 
 my $logs = join('', map { slurp_file($_) } $on_lead->{log}, $on_standby->{log}, glob("$nginx->{folder}/*.log"));

@@ -107,6 +107,7 @@ is(scalar(grep { (read_answer($_) // { status => 0 })->{status} == 200 } @waitin
 # ---- the lead ----
 
 my $login = sub { return request($web, 'POST', '/api/session', key => $key{ann}) };
+comes_back($login, qr/^201$/, 'one can log in once the lead has made a key that signs');
 $lead->stop('immediate');
 comes_back(sub { publish($web) }, qr/^503$/, 'without a lead nothing is written');
 my $refused = publish($web);

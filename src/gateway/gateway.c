@@ -3,9 +3,8 @@
  */
 #include "gateway/gateway.h"
 
-#include "utils/guc.h"
-
 #include "jobs/jobs.h"
+#include "utils/guc.h"
 
 static int trim_interval_s = 60;
 static int trim_webhooks_interval_s = 3600;

@@ -4,6 +4,7 @@
  */
 #include "gateway/gateway.h"
 
+#include "access/detoast.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -21,6 +22,7 @@
 #include "utils/uuid.h"
 
 #define MAX_ROWS 10000
+#define MAX_BYTES (4 * 1024 * 1024) /* of payloads at once, about */
 #define HEADS_AT_ONCE 100000
 
 /* Columns of aurora.event and aurora.topic_epoch, in table order from 0. */
@@ -272,7 +274,10 @@ aurora_topics_there(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-static void
+/*
+ * Returns the size of the payload.
+ */
+static Size
 put_event(ReturnSetInfo *result, TupleTableSlot *event, List *reigns)
 {
 	int64 seq;
@@ -292,10 +297,11 @@ put_event(ReturnSetInfo *result, TupleTableSlot *event, List *reigns)
 	nulls[4] = event->tts_isnull[EVENT_CLIENT_ID];
 	values[5] = event->tts_values[EVENT_PAYLOAD];
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	return toast_raw_datum_size(values[5]);
 }
 
 /*
- * Reads forward through the index, whose order is that of the numbers.
+ * Reads forward through the index, whose order is that of the numbers; no further than MAX_BYTES.
  */
 static void
 read_events(ReturnSetInfo *result, int64 topic_id, int64 after_seq, int max_rows, Snapshot snapshot)
@@ -306,12 +312,14 @@ read_events(ReturnSetInfo *result, int64 topic_id, int64 after_seq, int max_rows
 	IndexScanDesc scan = index_beginscan(table, index, snapshot, 2, 0);
 	TupleTableSlot *slot = table_slot_create(table, NULL);
 	ScanKeyData key[2];
+	Size bytes = 0;
 
 	ScanKeyInit(&key[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(topic_id));
 	ScanKeyInit(&key[1], 2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after_seq));
 	index_rescan(scan, key, 2, NULL, 0);
-	while (max_rows-- > 0 && index_getnext_slot(scan, ForwardScanDirection, slot))
-		put_event(result, slot, reigns);
+	while (max_rows-- > 0 && bytes < MAX_BYTES &&
+		   index_getnext_slot(scan, ForwardScanDirection, slot))
+		bytes += put_event(result, slot, reigns);
 	ExecDropSingleTupleTableSlot(slot);
 	index_endscan(scan);
 	index_close(index, AccessShareLock);

@@ -154,14 +154,18 @@ headers_end(Headers *headers, bool is_http_10, size_t header_limit, size_t body_
 	const char *length = headers->values[HEADER_CONTENT_LENGTH];
 	const char *host = headers->values[HEADER_HOST];
 
+	/* Before all else, for what the library had no room for looks as if something were cut off. */
+	if (headers->size > header_limit)
+	{
+		headers->status = 0;
+		refuse(headers, 431, "the header is too large");
+	}
 	if (length && (headers->content_length = read_length(length)) < 0)
 		refuse(headers, 400, "Content-Length is no number");
 	if (length && headers->values[HEADER_TRANSFER_ENCODING])
 		refuse(headers, 400, "Content-Length and Transfer-Encoding do not go together");
 	if ((host == NULL && !is_http_10) || (host && host[strcspn(host, " \t/\\@?#")]))
 		refuse(headers, 400, "Host is missing, or no host");
-	if (headers->size > header_limit)
-		refuse(headers, 431, "the header is too large");
 	if (headers->values[HEADER_TRANSFER_ENCODING])
 		refuse(headers, 411, "the body has to come with Content-Length, not in chunks");
 	if (headers->content_length > (int64_t) body_limit)

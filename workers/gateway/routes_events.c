@@ -56,7 +56,11 @@ const Route events_routes[] = {
 			"With Accept: text/event-stream those that come, too, as Server-Sent Events, whose "
 			"ids are cursors: Last-Event-ID, or else after and epoch, say where to go on; "
 			"without any it begins now. docs/events.md has what they look like.",
-		.sql = "SELECT * FROM aurora.events($1, coalesce($2, 0), $3, $4)",
+		.sql = "SELECT seq, epoch, at, publisher, client_id, payload FROM (SELECT e.*, "
+			   "sum(octet_length(e.payload::text)) OVER (ORDER BY e.seq ROWS BETWEEN UNBOUNDED "
+			   "PRECEDING AND 1 PRECEDING) AS before "
+			   "FROM aurora.events($1, coalesce($2, 0), $3, $4) e) e "
+			   "WHERE before IS NULL OR before < 8000000 ORDER BY seq",
 		.roles = ROLE_PRINCIPAL,
 		.shape = SHAPE_ROWS,
 		.caching = CACHE_ETAG,
@@ -74,7 +78,7 @@ const Route events_routes[] = {
 						.standard = "100",
 						.least = 1,
 						.most = 1000,
-						.description = "how many at most"},
+						.description = "how many at most; of more than 8 MB fewer come"},
 					   {.name = "epoch",
 						.place = IN_QUERY,
 						.type = TYPE_UUID,

@@ -10,6 +10,8 @@
 #include "gateway/exchange.h"
 #include "gateway/gateway.h"
 
+#define ANSWER_LIMIT (16 * 1024 * 1024) /* bytes of values, which all others wait for */
+
 /* ---- units ---- */
 
 static void
@@ -86,6 +88,17 @@ answer_text(Request *request, const PGresult *result)
 	request_answer(request, 200, type, &body);
 }
 
+static bool
+is_too_large(const PGresult *result)
+{
+	size_t bytes = 0;
+
+	for (int row = 0; row < PQntuples(result) && bytes <= ANSWER_LIMIT; row++)
+		for (int column = 0; column < PQnfields(result); column++)
+			bytes += (size_t) PQgetlength(result, row, column);
+	return bytes > ANSWER_LIMIT;
+}
+
 static void
 answered(void *context, const Answer *answer)
 {
@@ -95,6 +108,12 @@ answered(void *context, const Answer *answer)
 	if (answer->state != ANSWER_OK)
 	{
 		request_fail(request, answer);
+		return;
+	}
+	if (is_too_large(answer->result))
+	{
+		request_problem(request, 422, "54000", NULL, "the answer has more than 16 MB",
+						"Ask for less at once.");
 		return;
 	}
 	switch (request->route->shape)

@@ -19,18 +19,27 @@ typedef struct Webhook
 } Webhook;
 
 /*
- * Credentials for the gateway are nobody's business later.
+ * Credentials for the gateway are nobody's business later; a provider's own may be what it is
+ * verified by.
  */
+static bool
+is_own_credential(const char *name, const char *value)
+{
+	static const char own_key[] = "Bearer aur_";
+
+	if (strcasecmp(name, "Authorization") == 0)
+		return value && strncasecmp(value, own_key, sizeof(own_key) - 1) == 0;
+	return strcasecmp(name, "Cookie") == 0 || strcasecmp(name, "X-CSRF-Token") == 0;
+}
+
 static enum MHD_Result
 add_header(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
-	static const char *const left_out[] = {"Authorization", "Cookie", "X-CSRF-Token", NULL};
 	Webhook *webhook = context;
 
 	(void) kind;
-	for (int i = 0; left_out[i]; i++)
-		if (strcasecmp(left_out[i], name) == 0)
-			return MHD_YES;
+	if (is_own_credential(name, value))
+		return MHD_YES;
 	if (webhook->has_header)
 		buffer_add_char(&webhook->headers, ',');
 	webhook->has_header = true;
