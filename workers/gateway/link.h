@@ -104,6 +104,13 @@ extern void link_lose(Link *link, const char *reason);
 /* Sends a unit; the link has to be up. */
 extern void link_send(Link *link, Ticket *ticket);
 
+/* ---- between a link and its units ---- */
+
+extern void link_flush(Link *link);
+
+/* Takes what the server has said so far. It may lose the link, and send more on it. */
+extern void link_take_results(Link *link);
+
 /* Has the first unit, which is this one, cancelled by another thread. */
 extern void link_cancel(Link *link);
 

@@ -1,0 +1,157 @@
+/*
+ * What becomes of a unit that was sent: an answer, or another try.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "gateway/pool_inside.h"
+
+#define MOST_TRIES 4
+
+/* ---- tickets ---- */
+
+void
+ticket_clear(Ticket *ticket)
+{
+	PQclear(ticket->identity);
+	PQclear(ticket->result);
+	PQclear(ticket->error);
+	ticket->identity = ticket->result = ticket->error = NULL;
+	ticket->is_refused = ticket->is_cancelled = false;
+	ticket->lsn[0] = '\0';
+}
+
+void
+ticket_free(Ticket *ticket)
+{
+	ticket_clear(ticket);
+	free(ticket);
+}
+
+void
+ticket_answer(Ticket *ticket, Answer *what)
+{
+	if (!ticket->is_dropped)
+	{
+		what->side = ticket->side;
+		what->spent = ticket->sent_at > 0 ? clock_us() - ticket->sent_at : 0;
+		ticket->answer(ticket->context, what);
+	}
+	ticket_free(ticket);
+}
+
+void
+ticket_answer_error(Ticket *ticket, const char *sqlstate, const char *message, const char *hint)
+{
+	ticket_answer(
+		ticket,
+		&(Answer) {.state = ANSWER_ERROR, .sqlstate = sqlstate, .message = message, .hint = hint});
+}
+
+/* ---- answers ---- */
+
+static bool
+is_state(const char *state, const char *wanted)
+{
+	return state && strncmp(state, wanted, strlen(wanted)) == 0;
+}
+
+/*
+ * Was it cancelled by a cancel that was meant for the one before it?
+ */
+static bool
+is_stray(const Link *links, int count, const Ticket *ticket)
+{
+	int64_t now = clock_us();
+
+	for (int i = 0; i < count; i++)
+		if (links[i].cancelled_at > 0 && links[i].cancelled_at >= ticket->sent_at - 5000000 &&
+			now - ticket->sent_at < (int64_t) ticket->unit.timeout * 950)
+			return true;
+	return false;
+}
+
+/*
+ * What failed in a way that another try may not.
+ */
+static bool
+is_tried_again(Ticket *ticket, const char *state)
+{
+	Pool *pool = ticket->pool;
+	Half *half = &pool->halves[ticket->side];
+
+	if (ticket->tries >= MOST_TRIES)
+		return false;
+	if (is_state(state, "40001") || is_state(state, "40P01"))
+		return true;
+	if (is_state(state, "57014"))
+		return is_stray(half->links, half->link_count, ticket);
+	if (!is_state(state, "25006") || ticket->side == SIDE_WAKE)
+		return false;
+	ticket->side = SIDE_LEAD; /* or another one of those that may be it */
+	return true;
+}
+
+static void
+answer_result(Ticket *ticket)
+{
+	ticket_answer(ticket, &(Answer) {.state = ANSWER_OK,
+									 .result = ticket->result,
+									 .identity = ticket->identity,
+									 .lsn = ticket->lsn[0] ? ticket->lsn : NULL});
+}
+
+void
+pool_answered(Pool *pool, Ticket *ticket)
+{
+	Half *half = &pool->halves[ticket->side];
+	const char *state = ticket->unprepared ? ticket->unprepared->sqlstate
+						: ticket->error	   ? PQresultErrorField(ticket->error, PG_DIAG_SQLSTATE)
+										   : NULL;
+
+	if (half->first || ticket->unit.is_slow)
+		loop_set(pool->loop, &pool->turn, 0);
+	if (ticket->is_dropped)
+		ticket_free(ticket);
+	else if (ticket->error == NULL && ticket->result)
+		answer_result(ticket);
+	else if (is_tried_again(ticket, state))
+		pool_try_again(ticket);
+	else if (ticket->unprepared)
+		ticket_answer(ticket, &(Answer) {.state = ANSWER_ERROR,
+										 .sqlstate = ticket->unprepared->sqlstate,
+										 .message = ticket->unprepared->message});
+	else if (ticket->is_refused && is_state(state, "22P02"))
+		ticket_answer(ticket, &(Answer) {.state = ANSWER_ERROR,
+										 .sqlstate = "42501",
+										 .message = "keys of this role may not do this",
+										 .is_refused = true});
+	else
+		ticket_answer(
+			ticket,
+			&(Answer) {.state = ANSWER_ERROR,
+					   .identity = ticket->identity,
+					   .sqlstate = state ? state : "XX000",
+					   .message = PQresultErrorField(ticket->error, PG_DIAG_MESSAGE_PRIMARY),
+					   .detail = PQresultErrorField(ticket->error, PG_DIAG_MESSAGE_DETAIL),
+					   .hint = PQresultErrorField(ticket->error, PG_DIAG_MESSAGE_HINT),
+					   .is_refused = ticket->is_refused});
+}
+
+/*
+ * A write of which nothing was heard may have been done; one that was told that it failed was not,
+ * even if the connection went with it.
+ */
+void
+pool_lost(Pool *pool, Ticket *ticket)
+{
+	(void) pool;
+	ticket->is_lost = ticket->unit.is_write && ticket->error == NULL;
+	if (ticket->is_dropped)
+		ticket_free(ticket);
+	else if (ticket->is_lost || ticket->tries >= MOST_TRIES)
+		pool_fail(ticket);
+	else
+		pool_try_again(ticket);
+}
