@@ -47,7 +47,9 @@ static void
 drop_tickets(Link *link)
 {
 	Ticket *ticket = link->first;
+	bool is_over = link->is_over;
 
+	link->is_over = false;
 	link->first = link->last = NULL;
 	link->under_way = link->slow = 0;
 	while (ticket)
@@ -56,7 +58,7 @@ drop_tickets(Link *link)
 
 		ticket->link = NULL;
 		ticket->next = NULL;
-		pool_lost(link->pool, ticket);
+		pool_lost(link->pool, ticket, is_over);
 		ticket = next;
 	}
 }

@@ -55,7 +55,8 @@ struct Ticket
 	Segment segments[SEGMENTS];
 	int segment_count;
 	int segment;
-	int results; /* of the segment so far */
+	int results;	 /* of the segment so far */
+	bool is_settled; /* its transaction has ended, as the Sync has told */
 	PGresult *identity;
 	PGresult *result;
 	PGresult *error;
@@ -93,6 +94,7 @@ struct Link
 	size_t prepared_count;
 	int64_t head_since;	  /* us: since when the first unit is the first */
 	int64_t cancelled_at; /* us: when something was cancelled last */
+	bool is_over;		  /* the server has said that it goes: nothing behind that was done */
 };
 
 extern void link_open(Link *link, Pool *pool, Loop *loop, const Hosts *hosts, Side side);
@@ -126,7 +128,7 @@ extern void pool_unlinked(Pool *pool, Link *link, bool was_up, bool was_last_hos
 extern int pool_timeout(const Pool *pool);
 extern void pool_answered(Pool *pool, Ticket *ticket);
 
-/* The link was lost with this unit under way. */
-extern void pool_lost(Pool *pool, Ticket *ticket);
+/* The link was lost with this unit under way; "is_over" as in Link. */
+extern void pool_lost(Pool *pool, Ticket *ticket, bool is_over);
 
 #endif

@@ -249,7 +249,7 @@ answer_failed(Pool *pool)
 
 		if (ticket->is_lost)
 			ticket_answer(ticket, &(Answer) {.state = ANSWER_LOST,
-											 .sqlstate = "08006",
+											 .sqlstate = POOL_LOST,
 											 .message = "the connection was lost"});
 		else if (ticket->limit == 0)
 			ticket_answer_error(ticket, "53300", "too much waits for the database", NULL);

@@ -19,6 +19,7 @@ ticket_clear(Ticket *ticket)
 	PQclear(ticket->error);
 	ticket->identity = ticket->result = ticket->error = NULL;
 	ticket->is_refused = ticket->is_cancelled = false;
+	ticket->unprepared = NULL;
 	ticket->lsn[0] = '\0';
 }
 
@@ -140,14 +141,38 @@ pool_answered(Pool *pool, Ticket *ticket)
 }
 
 /*
- * A write of which nothing was heard may have been done; one that was told that it failed was not,
- * even if the connection went with it.
+ * Is it certain that a unit was not done, whose connection was lost before its transaction's end
+ * was told? All of it was sent at once, and what has not been heard may have been said: the server
+ * may be further than its answers, which come in order. So, with what was heard last:
+ *
+ * - nothing, PREPARE, or the row of assume_key(): the server may since have run the statement, come
+ *   to the Sync and committed. Not certain.
+ * - an error of the server within the unit, with the statement not complete: the transaction was
+ *   aborted, and its Sync could only roll it back. Certain.
+ * - the statement's result: the Sync commits it, which may have been done. Not certain, even with
+ * an error behind: a server that is told to go, or crashes, may do so behind its commit. An error
+ * of the commit itself (a deferred constraint, 40001) ends with the Sync's answer, and is no loss.
+ * - FATAL or PANIC, at whichever place: the server took up nothing behind it. So whatever had no
+ *   result then, this unit's statement or a later unit, was not done. Certain.
+ *
+ * Results that libpq makes of a lost connection are none of these: see is_of_libpq(). Behind the
+ * Sync only the position is missing, and the unit is answered with what is known.
  */
-void
-pool_lost(Pool *pool, Ticket *ticket)
+static bool
+is_undone(const Ticket *ticket, bool is_over)
 {
-	(void) pool;
-	ticket->is_lost = ticket->unit.is_write && ticket->error == NULL;
+	return ticket->result == NULL && (ticket->error || is_over);
+}
+
+void
+pool_lost(Pool *pool, Ticket *ticket, bool is_over)
+{
+	if (ticket->is_settled)
+	{
+		pool_answered(pool, ticket);
+		return;
+	}
+	ticket->is_lost = ticket->unit.is_write && !is_undone(ticket, is_over);
 	if (ticket->is_dropped)
 		ticket_free(ticket);
 	else if (ticket->is_lost || ticket->tries >= MOST_TRIES)

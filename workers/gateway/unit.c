@@ -154,6 +154,7 @@ link_send(Link *link, Ticket *ticket)
 	ticket->link = link;
 	ticket->next = NULL;
 	ticket->segment_count = ticket->segment = ticket->results = 0;
+	ticket->is_settled = false;
 	ticket->sent_at = clock_us();
 	if (link->last)
 		link->last->next = ticket;
@@ -179,6 +180,36 @@ keep(PGresult **place, PGresult *result)
 {
 	PQclear(*place);
 	*place = result;
+}
+
+/*
+ * libpq makes errors itself, too, when the connection is lost or an answer cannot be read. They
+ * have no SQLSTATE, and say nothing of what the server has done.
+ */
+static bool
+is_of_libpq(const PGresult *result)
+{
+	switch (PQresultStatus(result))
+	{
+		case PGRES_TUPLES_OK:
+		case PGRES_COMMAND_OK:
+		case PGRES_PIPELINE_SYNC:
+		case PGRES_PIPELINE_ABORTED:
+			return false;
+		default:
+			return PQresultErrorField(result, PG_DIAG_SQLSTATE) == NULL;
+	}
+}
+
+/*
+ * What the server says last before it goes.
+ */
+static bool
+is_farewell(const PGresult *result)
+{
+	const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+
+	return severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
 }
 
 static void
@@ -239,6 +270,7 @@ take_result(Link *link, Ticket *ticket, PGresult *result)
 		PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK;
 	Prepared *prepared;
 
+	link->is_over |= is_farewell(result);
 	switch (segment->kind)
 	{
 		case SEGMENT_PREPARE:
@@ -309,12 +341,19 @@ link_take_results(Link *link)
 			continue;
 		}
 		was_null = false;
+		if (is_of_libpq(result))
+		{
+			link_lose(link, PQresultErrorMessage(result));
+			PQclear(result);
+			return;
+		}
 		if (PQresultStatus(result) != PGRES_PIPELINE_SYNC)
 		{
 			take_result(link, ticket, result);
 			continue;
 		}
 		PQclear(result);
+		ticket->is_settled |= ticket->segments[ticket->segment].kind == SEGMENT_UNIT;
 		ticket->results = 0;
 		if (++ticket->segment == ticket->segment_count)
 			end_first(link);
