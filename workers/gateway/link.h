@@ -8,10 +8,11 @@
 #include "gateway/hosts.h"
 #include "gateway/pool.h"
 
-#define SEGMENTS 6 /* of a unit, each ended by a Sync */
+#define SEGMENTS 8 /* of a unit, each ended by a Sync */
 
 typedef enum SegmentKind
 {
+	SEGMENT_FORGET, /* a statement that is to be prepared anew */
 	SEGMENT_PREPARE,
 	SEGMENT_UNIT,
 	SEGMENT_POSITION
@@ -29,6 +30,7 @@ typedef struct Prepared
 {
 	const char *name;
 	bool is_failed; /* it could not be; it is tried again with the next unit */
+	bool is_stale;	/* it does not work any more: the next unit prepares it anew */
 	char sqlstate[6];
 	char message[200];
 } Prepared;
@@ -62,6 +64,7 @@ struct Ticket
 	PGresult *error;
 	bool is_refused;
 	const Prepared *unprepared; /* what it lacked, while it is answered */
+	bool is_outdated;			/* a statement of its was stale, and the error is for that */
 	char lsn[LSN_SIZE];
 };
 
@@ -115,6 +118,9 @@ extern void link_take_results(Link *link);
 
 /* Has the first unit, which is this one, cancelled by another thread. */
 extern void link_cancel(Link *link);
+
+/* Has all its statements prepared anew when they are needed next. */
+extern void link_renew(Link *link);
 
 /* How busy it is; more is busier. */
 extern int link_load(const Link *link, int64_t now);

@@ -17,7 +17,8 @@
 #define LONGEST_QUEUE 8000 /* ms more, while all are busy */
 #define GRACE 3000		   /* ms over its time-out until a unit is given up with its connection */
 #define SWEEP_INTERVAL 100
-#define DEPTH 64 /* units on one link */
+#define RENEW_INTERVAL 1000000 /* us */
+#define DEPTH 64			   /* units on one link */
 
 static const char *const side_names[SIDES] = {"local", "lead", "wake"};
 
@@ -233,6 +234,27 @@ pool_unlinked(Pool *pool, Link *link, bool was_up, bool was_last_host, const cha
 				  TEXT("reason", reason));
 	half->is_down = true;
 	loop_set(pool->loop, &pool->turn, 0);
+}
+
+/*
+ * What one statement suffers from, others on all connections do, too, so that one more try is
+ * enough for a unit. Where an error only looks like that, this does not go on and on.
+ */
+bool
+pool_renew(Pool *pool, int64_t sent_at)
+{
+	int64_t now = clock_us();
+
+	if (sent_at <= pool->renewed_at)
+		return true;
+	if (pool->renewed_at > 0 && now - pool->renewed_at < RENEW_INTERVAL)
+		return false;
+	pool->renewed_at = now;
+	for (int side = 0; side < SIDES; side++)
+		for (int i = 0; i < pool->halves[side].link_count; i++)
+			link_renew(&pool->halves[side].links[i]);
+	log_event(LOG_INFO, "statements are prepared anew");
+	return true;
 }
 
 /* ---- turns ---- */

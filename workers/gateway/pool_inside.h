@@ -28,6 +28,7 @@ struct Pool
 	Timer turn;
 	Timer sweep;
 	uint64_t reached;
+	int64_t renewed_at; /* us: when all statements were found to be stale */
 };
 
 /* Each ends the ticket; a dropped one is not told. */
@@ -44,6 +45,10 @@ extern void pool_dispatch(Ticket *ticket);
 
 /* The same once more. */
 extern void pool_try_again(Ticket *ticket);
+
+/* Statements of what was sent then are stale. False when it cannot be that: they were made since.
+ */
+extern bool pool_renew(Pool *pool, int64_t sent_at);
 
 /* It is told in the next turn that it failed. */
 extern void pool_fail(Ticket *ticket);

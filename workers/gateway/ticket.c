@@ -20,6 +20,7 @@ ticket_clear(Ticket *ticket)
 	ticket->identity = ticket->result = ticket->error = NULL;
 	ticket->is_refused = ticket->is_cancelled = false;
 	ticket->unprepared = NULL;
+	ticket->is_outdated = false;
 	ticket->lsn[0] = '\0';
 }
 
@@ -84,6 +85,8 @@ is_tried_again(Ticket *ticket, const char *state)
 
 	if (ticket->tries >= MOST_TRIES)
 		return false;
+	if (ticket->is_outdated)
+		return pool_renew(pool, ticket->sent_at);
 	if (is_state(state, "40001") || is_state(state, "40P01"))
 		return true;
 	if (is_state(state, "57014"))

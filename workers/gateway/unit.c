@@ -48,6 +48,27 @@ add_segment(Ticket *ticket, SegmentKind kind, const char *statement)
 	ticket->segments[ticket->segment_count++] = (Segment) {kind, statement};
 }
 
+void
+link_renew(Link *link)
+{
+	for (size_t i = 0; i < link->prepared_count; i++)
+		link->prepared[i].is_stale = true;
+}
+
+/*
+ * It may have gone already, which does not matter.
+ */
+static bool
+forget(Link *link, Ticket *ticket, const char *name)
+{
+	char sql[128];
+
+	snprintf(sql, sizeof(sql), "DEALLOCATE \"%s\"", name);
+	add_segment(ticket, SEGMENT_FORGET, name);
+	return PQsendQueryParams(link->conn, sql, 0, NULL, NULL, NULL, NULL, 0) &&
+		   PQpipelineSync(link->conn);
+}
+
 /*
  * In a transaction of its own, so that nothing that fails before has it left out.
  */
@@ -56,8 +77,10 @@ prepare(Link *link, Ticket *ticket, const char *name, const char *sql)
 {
 	Prepared *known = find_prepared(link, name);
 
-	if (known && !known->is_failed)
+	if (known && !known->is_failed && !known->is_stale)
 		return true;
+	if (known && !known->is_failed && !forget(link, ticket, name))
+		return false;
 	if (known == NULL)
 	{
 		link->prepared = memory_extend(link->prepared, link->prepared_count, sizeof(Prepared));
@@ -248,6 +271,33 @@ find_unprepared(const Link *link, const Ticket *ticket)
 	return statement && statement->is_failed ? statement : NULL;
 }
 
+static bool
+starts_with(const char *text, const char *start)
+{
+	return text && strncmp(text, start, strlen(start)) == 0;
+}
+
+/*
+ * Does a prepared statement not work any more, since what it uses has been altered, or dropped and
+ * made again? It may give other columns (0A000, which others fail with, too), a type of its may
+ * have gone (which is no error with a state of its own), or all statements were forgotten.
+ */
+static bool
+is_outdated(const PGresult *error)
+{
+	const char *state = PQresultErrorField(error, PG_DIAG_SQLSTATE);
+
+	if (state == NULL)
+		return false;
+	if (strcmp(state, "0A000") == 0)
+		return starts_with(PQresultErrorField(error, PG_DIAG_SOURCE_FUNCTION),
+						   "RevalidateCachedQuery");
+	if (strcmp(state, "XX000") == 0)
+		return starts_with(PQresultErrorField(error, PG_DIAG_MESSAGE_PRIMARY),
+						   "cache lookup failed for ");
+	return strcmp(state, "26000") == 0;
+}
+
 static void
 note_unprepared(Prepared *statement, const PGresult *result)
 {
@@ -273,6 +323,8 @@ take_result(Link *link, Ticket *ticket, PGresult *result)
 	link->is_over |= is_farewell(result);
 	switch (segment->kind)
 	{
+		case SEGMENT_FORGET:
+			break;
 		case SEGMENT_PREPARE:
 			prepared = find_prepared(link, segment->statement);
 			if (!is_good && prepared)
@@ -284,6 +336,9 @@ take_result(Link *link, Ticket *ticket, PGresult *result)
 		case SEGMENT_POSITION:
 			if (is_good && PQntuples(result) == 1)
 				snprintf(ticket->lsn, sizeof(ticket->lsn), "%s", PQgetvalue(result, 0, 0));
+			prepared = find_prepared(link, segment->statement);
+			if (!is_good && prepared && is_outdated(result))
+				prepared->is_stale = true;
 			break;
 	}
 	PQclear(result);
@@ -311,6 +366,7 @@ end_first(Link *link)
 	ticket->link = NULL;
 	ticket->next = NULL;
 	ticket->unprepared = find_unprepared(link, ticket);
+	ticket->is_outdated = ticket->unprepared == NULL && ticket->error && is_outdated(ticket->error);
 	if (link->side == SIDE_LEAD && ticket->error && is_read_only(ticket->error))
 	{
 		ticket->unprepared = NULL;
