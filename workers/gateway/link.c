@@ -11,7 +11,6 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
-#include "gateway/cancel.h"
 
 #define CONNECT_LIMIT 5000 /* ms for each host */
 #define LEAST_BACKOFF 100
@@ -38,6 +37,9 @@ hang_up(Link *link)
 	link->fd = -1;
 	resolve_cancel(link->resolve);
 	link->resolve = NULL;
+	cancel_end(link->cancel);
+	link->cancel = NULL;
+	link->may_stray = false;
 	PQfinish(link->conn);
 	link->conn = NULL;
 	forget_prepared(link);
@@ -242,16 +244,34 @@ handle(void *context, int fd, uint32_t events)
 		link_lose(link, PQerrorMessage(link->conn));
 }
 
+/* ---- cancelling ---- */
+
+static void
+cancelled(void *context, bool is_delivered)
+{
+	Link *link = context;
+
+	link->cancel = NULL;
+	link->may_stray |= !is_delivered;
+}
+
 /*
- * By the time it arrives another unit may run, which the pool then tries again.
+ * A cancel is for the connection: it hits what runs when it arrives, if anything does. Whatever is
+ * under way until then may be that, and the pool tries it again.
  */
-void
+bool
 link_cancel(Link *link)
 {
-	if (link->first == NULL || link->first->is_cancelled || !cancel_start(link->conn))
-		return;
+	if (link->first == NULL || link->cancel)
+		return false;
+	link->cancel = cancel_start(link->loop, link->conn, cancelled, link);
+	if (link->cancel == NULL)
+		return false;
 	link->first->is_cancelled = true;
 	link->cancelled_at = clock_us();
+	for (Ticket *ticket = link->first->next; ticket; ticket = ticket->next)
+		ticket->is_exposed = true;
+	return true;
 }
 
 /* ---- the whole ---- */

@@ -5,6 +5,7 @@
 #ifndef GATEWAY_LINK_H
 #define GATEWAY_LINK_H
 
+#include "gateway/cancel.h"
 #include "gateway/hosts.h"
 #include "gateway/pool.h"
 
@@ -49,8 +50,10 @@ struct Ticket
 	int tries;
 	int64_t limit;	 /* ms: how long it may wait for a link */
 	int64_t sent_at; /* us */
+	int64_t ran;	 /* us, as the first of its link */
 	bool is_dropped; /* its client has gone */
 	bool is_cancelled;
+	bool is_exposed; /* the cancel of another unit may hit it */
 	bool is_lost;
 
 	/* while its answers come */
@@ -96,7 +99,9 @@ struct Link
 	Prepared *prepared;
 	size_t prepared_count;
 	int64_t head_since;	  /* us: since when the first unit is the first */
+	Cancel *cancel;		  /* that is on its way */
 	int64_t cancelled_at; /* us: when something was cancelled last */
+	bool may_stray;		  /* a cancel was given up, and may yet arrive */
 	bool is_over;		  /* the server has said that it goes: nothing behind that was done */
 };
 
@@ -116,8 +121,8 @@ extern void link_flush(Link *link);
 /* Takes what the server has said so far. It may lose the link, and send more on it. */
 extern void link_take_results(Link *link);
 
-/* Has the first unit, which is this one, cancelled by another thread. */
-extern void link_cancel(Link *link);
+/* Has the first unit cancelled; false when that cannot be now. */
+extern bool link_cancel(Link *link);
 
 /* Has all its statements prepared anew when they are needed next. */
 extern void link_renew(Link *link);

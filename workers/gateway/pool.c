@@ -13,10 +13,12 @@
 #include "gateway/token.h"
 
 #define MOST_WAITING 8192
-#define LONGEST_WAIT 2000  /* ms for a link, while one may come soon */
-#define LONGEST_QUEUE 8000 /* ms more, while all are busy */
-#define GRACE 3000		   /* ms over its time-out until a unit is given up with its connection */
-#define SWEEP_INTERVAL 100
+#define LONGEST_WAIT 2000	 /* ms for a link, while one may come soon */
+#define LONGEST_QUEUE 8000	 /* ms more, while all are busy */
+#define GRACE 3000			 /* ms over its time-out until a unit is given up with its connection */
+#define SWEEP_INTERVAL 100	 /* ms; each side cancels one unit each time */
+#define CANCEL_AFTER 100000	 /* us that it has run */
+#define CANCEL_AGAIN 1000000 /* us */
 #define RENEW_INTERVAL 1000000 /* us */
 #define DEPTH 64			   /* units on one link */
 
@@ -188,13 +190,7 @@ pool_run(Pool *pool, const Unit *unit, UnitAnswer answer, void *context)
 void
 pool_cancel(Ticket *ticket)
 {
-	Link *link = ticket->link;
-
 	ticket->is_dropped = true;
-	if (link == NULL || link->first != ticket)
-		return;
-	ticket->pool->halves[ticket->side].state.cancels++;
-	link_cancel(link);
 }
 
 /* ---- links ---- */
@@ -299,23 +295,48 @@ turn(void *context)
 }
 
 /*
- * What has waited too long, what no longer has a client, and connections that do not answer.
+ * Each cancel costs the server a connection and a process, and may hit others: one is sent only for
+ * what has run for a while, and seldom.
+ */
+static bool
+needs_cancel(const Link *link, int64_t now)
+{
+	const Ticket *head = link->first;
+
+	return link->state == LINK_UP && head && head->is_dropped &&
+		   now - link->head_since >= CANCEL_AFTER &&
+		   (!head->is_cancelled || now - link->cancelled_at >= CANCEL_AGAIN);
+}
+
+static void
+sweep_cancels(Half *half, int64_t now)
+{
+	for (int i = 0; i < half->link_count; i++)
+		if (needs_cancel(&half->links[i], now) && link_cancel(&half->links[i]))
+		{
+			half->state.cancels++;
+			return;
+		}
+}
+
+/*
+ * A connection that does not answer.
  */
 static void
-sweep_link(Pool *pool, Link *link, int64_t now)
+sweep_link(Link *link, int64_t now)
 {
 	const Ticket *head = link->first;
 
 	if (link->state != LINK_UP || head == NULL)
 		return;
-	if (head->is_dropped && !head->is_cancelled)
-		link_cancel(link);
 	if (head->side != SIDE_WAKE &&
 		now - link->head_since > ((int64_t) head->unit.timeout + GRACE) * 1000)
 		link_lose(link, "a statement is not answered");
-	(void) pool;
 }
 
+/*
+ * What has waited too long, too, and what no longer has a client.
+ */
 static void
 sweep(void *context)
 {
@@ -327,7 +348,8 @@ sweep(void *context)
 		Half *half = &pool->halves[side];
 
 		for (int i = 0; i < half->link_count; i++)
-			sweep_link(pool, &half->links[i], now);
+			sweep_link(&half->links[i], now);
+		sweep_cancels(half, now);
 		dispatch_waiting(half, true);
 	}
 	loop_set(pool->loop, &pool->sweep, clock_ms() + SWEEP_INTERVAL);

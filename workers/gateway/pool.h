@@ -114,7 +114,10 @@ extern void pool_close(Pool *pool);
  */
 extern Ticket *pool_run(Pool *pool, const Unit *unit, UnitAnswer answer, void *context);
 
-/* The unit's client has gone: there will be no answer, and what runs is cancelled. */
+/*
+ * The unit's client has gone: there will be no answer, and what runs for long is cancelled. What it
+ * points to may go.
+ */
 extern void pool_cancel(Ticket *ticket);
 
 /* Is there a connection? */

@@ -60,18 +60,12 @@ is_state(const char *state, const char *wanted)
 }
 
 /*
- * Was it cancelled by a cancel that was meant for the one before it?
+ * Was it cancelled by a cancel that was meant for another? Its own time-out has the same SQLSTATE.
  */
 static bool
-is_stray(const Link *links, int count, const Ticket *ticket)
+is_stray(const Ticket *ticket)
 {
-	int64_t now = clock_us();
-
-	for (int i = 0; i < count; i++)
-		if (links[i].cancelled_at > 0 && links[i].cancelled_at >= ticket->sent_at - 5000000 &&
-			now - ticket->sent_at < (int64_t) ticket->unit.timeout * 950)
-			return true;
-	return false;
+	return ticket->is_exposed && ticket->ran < (int64_t) ticket->unit.timeout * 950;
 }
 
 /*
@@ -81,7 +75,6 @@ static bool
 is_tried_again(Ticket *ticket, const char *state)
 {
 	Pool *pool = ticket->pool;
-	Half *half = &pool->halves[ticket->side];
 
 	if (ticket->tries >= MOST_TRIES)
 		return false;
@@ -90,7 +83,7 @@ is_tried_again(Ticket *ticket, const char *state)
 	if (is_state(state, "40001") || is_state(state, "40P01"))
 		return true;
 	if (is_state(state, "57014"))
-		return is_stray(half->links, half->link_count, ticket);
+		return is_stray(ticket);
 	if (!is_state(state, "25006") || ticket->side == SIDE_WAKE)
 		return false;
 	ticket->side = SIDE_LEAD; /* or another one of those that may be it */

@@ -178,6 +178,7 @@ link_send(Link *link, Ticket *ticket)
 	ticket->next = NULL;
 	ticket->segment_count = ticket->segment = ticket->results = 0;
 	ticket->is_settled = false;
+	ticket->is_exposed = link->cancel || link->may_stray;
 	ticket->sent_at = clock_us();
 	if (link->last)
 		link->last->next = ticket;
@@ -362,7 +363,8 @@ end_first(Link *link)
 		link->last = NULL;
 	link->under_way--;
 	link->slow -= ticket->unit.is_slow;
-	link->head_since = clock_us();
+	ticket->ran = clock_us() - link->head_since;
+	link->head_since += ticket->ran;
 	ticket->link = NULL;
 	ticket->next = NULL;
 	ticket->unprepared = find_unprepared(link, ticket);
