@@ -11,31 +11,11 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
-#include "gateway/cancel.h"
 
 #define CONNECT_LIMIT 5000 /* ms for each host */
 #define LEAST_BACKOFF 100
 #define MOST_BACKOFF 2000
 #define SLOW_HEAD 20000 /* us: a link whose first unit takes longer is avoided */
-
-#define ASSUME_COLUMNS "key_id, role, company_id, company, owner, node"
-
-/*
- * A role that may not do this has the transaction fail before its statement. The text is what the
- * server's log shows; the SQLSTATE is 22P02.
- */
-#define REQUIRE_ROLE(array)                                      \
-	" WHERE (CASE WHEN role = ANY (" array "::text[]) THEN '1' " \
-	"ELSE 'keys with the role ' || role || ' may not do this' END)::int = 1"
-
-static const char assume_key[] = "assume_key";
-static const char assume_key_sql[] =
-	"SELECT " ASSUME_COLUMNS " FROM aurora.assume_key($1, $2, $3, $4)" REQUIRE_ROLE("$5");
-static const char assume_session[] = "assume_session";
-static const char assume_session_sql[] =
-	"SELECT " ASSUME_COLUMNS " FROM aurora.assume_session($1, $2, $3, $4, $5)" REQUIRE_ROLE("$6");
-static const char write_position[] = "write_position";
-static const char write_position_sql[] = "SELECT aurora.write_position()";
 
 static void handle(void *context, int fd, uint32_t events);
 
@@ -57,6 +37,9 @@ hang_up(Link *link)
 	link->fd = -1;
 	resolve_cancel(link->resolve);
 	link->resolve = NULL;
+	cancel_end(link->cancel);
+	link->cancel = NULL;
+	link->may_stray = false;
 	PQfinish(link->conn);
 	link->conn = NULL;
 	forget_prepared(link);
@@ -66,7 +49,9 @@ static void
 drop_tickets(Link *link)
 {
 	Ticket *ticket = link->first;
+	bool is_over = link->is_over;
 
+	link->is_over = false;
 	link->first = link->last = NULL;
 	link->under_way = link->slow = 0;
 	while (ticket)
@@ -75,7 +60,7 @@ drop_tickets(Link *link)
 
 		ticket->link = NULL;
 		ticket->next = NULL;
-		pool_lost(link->pool, ticket);
+		pool_lost(link->pool, ticket, is_over);
 		ticket = next;
 	}
 }
@@ -215,8 +200,8 @@ time_is_up(void *context)
 
 /* ---- sending ---- */
 
-static void
-flush(Link *link)
+void
+link_flush(Link *link)
 {
 	int left = PQflush(link->conn);
 
@@ -224,297 +209,6 @@ flush(Link *link)
 		link_lose(link, PQerrorMessage(link->conn));
 	else
 		loop_watch(link->loop, link->fd, left > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN, handle, link);
-}
-
-static Prepared *
-find_prepared(const Link *link, const char *name)
-{
-	for (size_t i = 0; i < link->prepared_count; i++)
-		if (link->prepared[i].name == name)
-			return &link->prepared[i];
-	for (size_t i = 0; i < link->prepared_count; i++)
-		if (strcmp(link->prepared[i].name, name) == 0)
-			return &link->prepared[i];
-	return NULL;
-}
-
-static void
-add_segment(Ticket *ticket, SegmentKind kind, const char *statement)
-{
-	ticket->segments[ticket->segment_count++] = (Segment) {kind, statement};
-}
-
-/*
- * In a transaction of its own, so that nothing that fails before has it left out.
- */
-static bool
-prepare(Link *link, Ticket *ticket, const char *name, const char *sql)
-{
-	Prepared *known = find_prepared(link, name);
-
-	if (known && !known->is_failed)
-		return true;
-	if (known == NULL)
-	{
-		link->prepared = memory_extend(link->prepared, link->prepared_count, sizeof(Prepared));
-		known = &link->prepared[link->prepared_count++];
-	}
-	*known = (Prepared) {.name = name};
-	add_segment(ticket, SEGMENT_PREPARE, name);
-	return PQsendPrepare(link->conn, name, sql, 0, NULL) && PQpipelineSync(link->conn);
-}
-
-/* By bits, see ROLE_USER in route.h; no bit is no restriction. */
-static const char *const role_lists[16] = {
-	"{user,agent,node,monitor}",
-	"{user}",
-	"{agent}",
-	"{user,agent}",
-	"{node}",
-	"{user,node}",
-	"{agent,node}",
-	"{user,agent,node}",
-	"{monitor}",
-	"{user,monitor}",
-	"{agent,monitor}",
-	"{user,agent,monitor}",
-	"{node,monitor}",
-	"{user,node,monitor}",
-	"{agent,node,monitor}",
-	"{user,agent,node,monitor}",
-};
-
-static bool
-send_assume(Link *link, const Ticket *ticket, const char *timeout)
-{
-	const Credential *credential = ticket->unit.credential;
-	const char *roles = role_lists[ticket->unit.roles & 15];
-	const char *key_values[5] = {credential->key_hash, ticket->unit.route, credential->node,
-								 timeout, roles};
-	const char *session_values[6] = {
-		credential->token,	credential->csrf, ticket->unit.is_write ? "t" : "f",
-		ticket->unit.route, timeout,		  roles};
-
-	if (credential->kind == CREDENTIAL_KEY)
-		return PQsendQueryPrepared(link->conn, assume_key, 5, key_values, NULL, NULL, 0);
-	return PQsendQueryPrepared(link->conn, assume_session, 6, session_values, NULL, NULL, 0);
-}
-
-static bool
-has_credential(const Ticket *ticket)
-{
-	return ticket->credential != CREDENTIAL_NONE;
-}
-
-static bool
-prepare_all(Link *link, Ticket *ticket)
-{
-	const Unit *unit = &ticket->unit;
-
-	if (has_credential(ticket) &&
-		!(unit->credential->kind == CREDENTIAL_KEY
-			  ? prepare(link, ticket, assume_key, assume_key_sql)
-			  : prepare(link, ticket, assume_session, assume_session_sql)))
-		return false;
-	if (unit->is_write && !prepare(link, ticket, write_position, write_position_sql))
-		return false;
-	return prepare(link, ticket, unit->statement, unit->sql);
-}
-
-static bool
-send_all(Link *link, Ticket *ticket, const char *timeout)
-{
-	const Unit *unit = &ticket->unit;
-
-	if (!prepare_all(link, ticket))
-		return false;
-	add_segment(ticket, SEGMENT_UNIT, unit->statement);
-	if (has_credential(ticket) && !send_assume(link, ticket, timeout))
-		return false;
-	if (!PQsendQueryPrepared(link->conn, unit->statement, unit->count, unit->values, unit->lengths,
-							 unit->formats, 0) ||
-		!PQpipelineSync(link->conn))
-		return false;
-	if (!unit->is_write)
-		return true;
-	add_segment(ticket, SEGMENT_POSITION, write_position);
-	return PQsendQueryPrepared(link->conn, write_position, 0, NULL, NULL, NULL, 0) &&
-		   PQpipelineSync(link->conn);
-}
-
-void
-link_send(Link *link, Ticket *ticket)
-{
-	char timeout[16];
-
-	ticket->link = link;
-	ticket->next = NULL;
-	ticket->segment_count = ticket->segment = ticket->results = 0;
-	ticket->sent_at = clock_us();
-	if (link->last)
-		link->last->next = ticket;
-	else
-	{
-		link->first = ticket;
-		link->head_since = ticket->sent_at;
-	}
-	link->last = ticket;
-	link->under_way++;
-	link->slow += ticket->unit.is_slow;
-	snprintf(timeout, sizeof(timeout), "%d", ticket->unit.timeout);
-	if (!send_all(link, ticket, timeout))
-		link_lose(link, PQerrorMessage(link->conn));
-	else
-		flush(link);
-}
-
-/* ---- answers ---- */
-
-static void
-keep(PGresult **place, PGresult *result)
-{
-	PQclear(*place);
-	*place = result;
-}
-
-static void
-take_unit_result(Ticket *ticket, PGresult *result)
-{
-	ExecStatusType status = PQresultStatus(result);
-	bool is_assume = has_credential(ticket) && ticket->results == 0;
-
-	ticket->results++;
-	if (status == PGRES_PIPELINE_ABORTED)
-		PQclear(result);
-	else if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK)
-	{
-		ticket->is_refused = is_assume;
-		keep(&ticket->error, result);
-	}
-	else
-		keep(is_assume ? &ticket->identity : &ticket->result, result);
-}
-
-/*
- * A statement that could not be prepared has its users fail with 26000, which says nothing: they
- * get the reason instead.
- */
-static const Prepared *
-find_unprepared(const Link *link, const Ticket *ticket)
-{
-	const char *state = ticket->error ? PQresultErrorField(ticket->error, PG_DIAG_SQLSTATE) : NULL;
-	const Prepared *statement;
-
-	if (state == NULL || strcmp(state, "26000") != 0)
-		return NULL;
-	statement = find_prepared(link, !ticket->is_refused					   ? ticket->unit.statement
-									: ticket->credential == CREDENTIAL_KEY ? assume_key
-																		   : assume_session);
-	return statement && statement->is_failed ? statement : NULL;
-}
-
-static void
-note_unprepared(Prepared *statement, const PGresult *result)
-{
-	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-
-	statement->is_failed = true;
-	snprintf(statement->sqlstate, sizeof(statement->sqlstate), "%s", state ? state : "XX000");
-	snprintf(statement->message, sizeof(statement->message), "%s", message ? message : "");
-	if (strncmp(statement->sqlstate, "57", 2) != 0 && state)
-		log_event(LOG_ERROR, "a statement cannot be prepared", TEXT("statement", statement->name),
-				  TEXT("sqlstate", statement->sqlstate), TEXT("error", statement->message));
-}
-
-static void
-take_result(Link *link, Ticket *ticket, PGresult *result)
-{
-	const Segment *segment = &ticket->segments[ticket->segment];
-	bool is_good =
-		PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK;
-	Prepared *prepared;
-
-	switch (segment->kind)
-	{
-		case SEGMENT_PREPARE:
-			prepared = find_prepared(link, segment->statement);
-			if (!is_good && prepared)
-				note_unprepared(prepared, result);
-			break;
-		case SEGMENT_UNIT:
-			take_unit_result(ticket, result);
-			return;
-		case SEGMENT_POSITION:
-			if (is_good && PQntuples(result) == 1)
-				snprintf(ticket->lsn, sizeof(ticket->lsn), "%s", PQgetvalue(result, 0, 0));
-			break;
-	}
-	PQclear(result);
-}
-
-static bool
-is_read_only(const PGresult *error)
-{
-	const char *state = PQresultErrorField(error, PG_DIAG_SQLSTATE);
-
-	return state && strcmp(state, "25006") == 0;
-}
-
-static void
-end_first(Link *link)
-{
-	Ticket *ticket = link->first;
-
-	link->first = ticket->next;
-	if (link->first == NULL)
-		link->last = NULL;
-	link->under_way--;
-	link->slow -= ticket->unit.is_slow;
-	link->head_since = clock_us();
-	ticket->link = NULL;
-	ticket->next = NULL;
-	ticket->unprepared = find_unprepared(link, ticket);
-	if (link->side == SIDE_LEAD && ticket->error && is_read_only(ticket->error))
-	{
-		ticket->unprepared = NULL;
-		link_lose(link, "this server is no lead any more");
-	}
-	pool_answered(link->pool, ticket);
-}
-
-/*
- * Each statement's results end with NULL, each segment with a Sync. Answering may send more on this
- * link, or lose it.
- */
-static void
-take_results(Link *link)
-{
-	bool was_null = false;
-
-	while (link->conn && link->first && !PQisBusy(link->conn))
-	{
-		PGresult *result = PQgetResult(link->conn);
-		Ticket *ticket = link->first;
-
-		if (result == NULL)
-		{
-			if (was_null)
-				return;
-			was_null = true;
-			continue;
-		}
-		was_null = false;
-		if (PQresultStatus(result) != PGRES_PIPELINE_SYNC)
-		{
-			take_result(link, ticket, result);
-			continue;
-		}
-		PQclear(result);
-		ticket->results = 0;
-		if (++ticket->segment == ticket->segment_count)
-			end_first(link);
-	}
 }
 
 static void
@@ -533,33 +227,51 @@ handle(void *context, int fd, uint32_t events)
 		return;
 	}
 	if (events & EPOLLOUT)
-		flush(link);
+		link_flush(link);
 	if (link->conn == NULL || (events & ~(uint32_t) EPOLLOUT) == 0)
 		return;
 	if (!PQconsumeInput(link->conn))
 	{
-		take_results(link); /* what it said before it went */
+		link_take_results(link); /* what it said before it went */
 		if (link->conn)
 			link_lose(link, PQerrorMessage(link->conn));
 		return;
 	}
-	take_results(link);
+	link_take_results(link);
 	while (link->conn && (notification = PQnotifies(link->conn)) != NULL)
 		PQfreemem(notification);
 	if (link->conn && PQstatus(link->conn) == CONNECTION_BAD)
 		link_lose(link, PQerrorMessage(link->conn));
 }
 
+/* ---- cancelling ---- */
+
+static void
+cancelled(void *context, bool is_delivered)
+{
+	Link *link = context;
+
+	link->cancel = NULL;
+	link->may_stray |= !is_delivered;
+}
+
 /*
- * By the time it arrives another unit may run, which the pool then tries again.
+ * A cancel is for the connection: it hits what runs when it arrives, if anything does. Whatever is
+ * under way until then may be that, and the pool tries it again.
  */
-void
+bool
 link_cancel(Link *link)
 {
-	if (link->first == NULL || link->first->is_cancelled || !cancel_start(link->conn))
-		return;
+	if (link->first == NULL || link->cancel)
+		return false;
+	link->cancel = cancel_start(link->loop, link->conn, cancelled, link);
+	if (link->cancel == NULL)
+		return false;
 	link->first->is_cancelled = true;
 	link->cancelled_at = clock_us();
+	for (Ticket *ticket = link->first->next; ticket; ticket = ticket->next)
+		ticket->is_exposed = true;
+	return true;
 }
 
 /* ---- the whole ---- */

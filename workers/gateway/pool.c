@@ -1,7 +1,7 @@
 /*
  * Connections to the node's own database and to the lead.
  */
-#include "gateway/pool.h"
+#include "gateway/pool_inside.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,82 +10,19 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
-#include "gateway/link.h"
 #include "gateway/token.h"
 
-#define MOST_TRIES 4
 #define MOST_WAITING 8192
-#define LONGEST_WAIT 2000  /* ms for a link, while one may come soon */
-#define LONGEST_QUEUE 8000 /* ms more, while all are busy */
-#define GRACE 3000		   /* ms over its time-out until a unit is given up with its connection */
-#define SWEEP_INTERVAL 100
-#define DEPTH 64 /* units on one link */
-
-typedef struct Half
-{
-	Hosts hosts;
-	Link *links;
-	int link_count;
-	Ticket *first; /* of those that wait for a link */
-	Ticket *last;
-	bool is_down; /* all hosts were tried in vain */
-	bool was_logged;
-	char reason[256]; /* why it was not connected last */
-	PoolState state;
-} Half;
-
-struct Pool
-{
-	Loop *loop;
-	Half halves[SIDES];
-	int timeout;
-	Ticket *failed; /* to be told that there is no connection */
-	Timer turn;
-	Timer sweep;
-	uint64_t reached;
-};
+#define LONGEST_WAIT 2000	 /* ms for a link, while one may come soon */
+#define LONGEST_QUEUE 8000	 /* ms more, while all are busy */
+#define GRACE 3000			 /* ms over its time-out until a unit is given up with its connection */
+#define SWEEP_INTERVAL 100	 /* ms; each side cancels one unit each time */
+#define CANCEL_AFTER 100000	 /* us that it has run */
+#define CANCEL_AGAIN 1000000 /* us */
+#define RENEW_INTERVAL 1000000 /* us */
+#define DEPTH 64			   /* units on one link */
 
 static const char *const side_names[SIDES] = {"local", "lead", "wake"};
-
-/* ---- tickets ---- */
-
-static void
-clear_answers(Ticket *ticket)
-{
-	PQclear(ticket->identity);
-	PQclear(ticket->result);
-	PQclear(ticket->error);
-	ticket->identity = ticket->result = ticket->error = NULL;
-	ticket->is_refused = ticket->is_cancelled = false;
-	ticket->lsn[0] = '\0';
-}
-
-static void
-free_ticket(Ticket *ticket)
-{
-	clear_answers(ticket);
-	free(ticket);
-}
-
-static void
-answer(Ticket *ticket, Answer *what)
-{
-	if (!ticket->is_dropped)
-	{
-		what->side = ticket->side;
-		what->spent = ticket->sent_at > 0 ? clock_us() - ticket->sent_at : 0;
-		ticket->answer(ticket->context, what);
-	}
-	free_ticket(ticket);
-}
-
-static void
-answer_error(Ticket *ticket, const char *sqlstate, const char *message, const char *hint)
-{
-	answer(
-		ticket,
-		&(Answer) {.state = ANSWER_ERROR, .sqlstate = sqlstate, .message = message, .hint = hint});
-}
 
 /* ---- the queue ---- */
 
@@ -136,8 +73,8 @@ append(Ticket **first, Ticket **last, Ticket *ticket)
 	*last = ticket;
 }
 
-static void
-fail_later(Ticket *ticket)
+void
+pool_fail(Ticket *ticket)
 {
 	ticket->next = ticket->pool->failed;
 	ticket->pool->failed = ticket;
@@ -148,8 +85,8 @@ fail_later(Ticket *ticket)
  * A unit that finds no link waits for one, unless there is none to be had. Reads of a node whose
  * own database is down are the lead's.
  */
-static void
-dispatch(Ticket *ticket)
+void
+pool_dispatch(Ticket *ticket)
 {
 	Pool *pool = ticket->pool;
 	Half *half = &pool->halves[ticket->side];
@@ -170,13 +107,13 @@ dispatch(Ticket *ticket)
 	}
 	if (!is_up(half) && (half->is_down || ticket->limit <= clock_ms()))
 	{
-		fail_later(ticket);
+		pool_fail(ticket);
 		return;
 	}
 	if (half->state.waiting >= MOST_WAITING || ticket->limit + LONGEST_QUEUE <= clock_ms())
 	{
 		ticket->limit = 0;
-		fail_later(ticket);
+		pool_fail(ticket);
 		return;
 	}
 	half->state.waiting++;
@@ -202,9 +139,9 @@ dispatch_waiting(Half *half, bool all)
 
 		ticket->next = NULL;
 		if (ticket->is_dropped)
-			free_ticket(ticket);
+			ticket_free(ticket);
 		else
-			dispatch(ticket);
+			pool_dispatch(ticket);
 		ticket = next;
 	}
 	if (ticket == NULL)
@@ -217,19 +154,19 @@ dispatch_waiting(Half *half, bool all)
 	half->state.waiting += left;
 }
 
-static void
-try_again(Ticket *ticket)
+void
+pool_try_again(Ticket *ticket)
 {
-	clear_answers(ticket);
+	ticket_clear(ticket);
 	if (ticket->is_dropped)
 	{
-		free_ticket(ticket);
+		ticket_free(ticket);
 		return;
 	}
 	ticket->tries++;
 	ticket->pool->halves[ticket->side].state.retries++;
 	ticket->limit = clock_ms() + LONGEST_WAIT;
-	dispatch(ticket);
+	pool_dispatch(ticket);
 }
 
 Ticket *
@@ -246,126 +183,14 @@ pool_run(Pool *pool, const Unit *unit, UnitAnswer answer, void *context)
 	ticket->limit = clock_ms() + LONGEST_WAIT;
 	if (ticket->unit.timeout == 0)
 		ticket->unit.timeout = pool->timeout;
-	dispatch(ticket);
+	pool_dispatch(ticket);
 	return ticket;
 }
 
 void
 pool_cancel(Ticket *ticket)
 {
-	Link *link = ticket->link;
-
 	ticket->is_dropped = true;
-	if (link == NULL || link->first != ticket)
-		return;
-	ticket->pool->halves[ticket->side].state.cancels++;
-	link_cancel(link);
-}
-
-/* ---- answers ---- */
-
-static bool
-is_state(const char *state, const char *wanted)
-{
-	return state && strncmp(state, wanted, strlen(wanted)) == 0;
-}
-
-/*
- * Was it cancelled by a cancel that was meant for the one before it?
- */
-static bool
-is_stray(const Link *links, int count, const Ticket *ticket)
-{
-	int64_t now = clock_us();
-
-	for (int i = 0; i < count; i++)
-		if (links[i].cancelled_at > 0 && links[i].cancelled_at >= ticket->sent_at - 5000000 &&
-			now - ticket->sent_at < (int64_t) ticket->unit.timeout * 950)
-			return true;
-	return false;
-}
-
-/*
- * What failed in a way that another try may not.
- */
-static bool
-is_tried_again(Ticket *ticket, const char *state)
-{
-	Pool *pool = ticket->pool;
-	Half *half = &pool->halves[ticket->side];
-
-	if (ticket->tries >= MOST_TRIES)
-		return false;
-	if (is_state(state, "40001") || is_state(state, "40P01"))
-		return true;
-	if (is_state(state, "57014"))
-		return is_stray(half->links, half->link_count, ticket);
-	if (!is_state(state, "25006") || ticket->side == SIDE_WAKE)
-		return false;
-	ticket->side = SIDE_LEAD; /* or another one of those that may be it */
-	return true;
-}
-
-static void
-answer_result(Ticket *ticket)
-{
-	answer(ticket, &(Answer) {.state = ANSWER_OK,
-							  .result = ticket->result,
-							  .identity = ticket->identity,
-							  .lsn = ticket->lsn[0] ? ticket->lsn : NULL});
-}
-
-void
-pool_answered(Pool *pool, Ticket *ticket)
-{
-	Half *half = &pool->halves[ticket->side];
-	const char *state = ticket->unprepared ? ticket->unprepared->sqlstate
-						: ticket->error	   ? PQresultErrorField(ticket->error, PG_DIAG_SQLSTATE)
-										   : NULL;
-
-	if (half->first || ticket->unit.is_slow)
-		loop_set(pool->loop, &pool->turn, 0);
-	if (ticket->is_dropped)
-		free_ticket(ticket);
-	else if (ticket->error == NULL && ticket->result)
-		answer_result(ticket);
-	else if (is_tried_again(ticket, state))
-		try_again(ticket);
-	else if (ticket->unprepared)
-		answer(ticket, &(Answer) {.state = ANSWER_ERROR,
-								  .sqlstate = ticket->unprepared->sqlstate,
-								  .message = ticket->unprepared->message});
-	else if (ticket->is_refused && is_state(state, "22P02"))
-		answer(ticket, &(Answer) {.state = ANSWER_ERROR,
-								  .sqlstate = "42501",
-								  .message = "keys of this role may not do this",
-								  .is_refused = true});
-	else
-		answer(ticket,
-			   &(Answer) {.state = ANSWER_ERROR,
-						  .identity = ticket->identity,
-						  .sqlstate = state ? state : "XX000",
-						  .message = PQresultErrorField(ticket->error, PG_DIAG_MESSAGE_PRIMARY),
-						  .detail = PQresultErrorField(ticket->error, PG_DIAG_MESSAGE_DETAIL),
-						  .hint = PQresultErrorField(ticket->error, PG_DIAG_MESSAGE_HINT),
-						  .is_refused = ticket->is_refused});
-}
-
-/*
- * A write of which nothing was heard may have been done; one that was told that it failed was not,
- * even if the connection went with it.
- */
-void
-pool_lost(Pool *pool, Ticket *ticket)
-{
-	(void) pool;
-	ticket->is_lost = ticket->unit.is_write && ticket->error == NULL;
-	if (ticket->is_dropped)
-		free_ticket(ticket);
-	else if (ticket->is_lost || ticket->tries >= MOST_TRIES)
-		fail_later(ticket);
-	else
-		try_again(ticket);
 }
 
 /* ---- links ---- */
@@ -407,6 +232,27 @@ pool_unlinked(Pool *pool, Link *link, bool was_up, bool was_last_host, const cha
 	loop_set(pool->loop, &pool->turn, 0);
 }
 
+/*
+ * What one statement suffers from, others on all connections do, too, so that one more try is
+ * enough for a unit. Where an error only looks like that, this does not go on and on.
+ */
+bool
+pool_renew(Pool *pool, int64_t sent_at)
+{
+	int64_t now = clock_us();
+
+	if (sent_at <= pool->renewed_at)
+		return true;
+	if (pool->renewed_at > 0 && now - pool->renewed_at < RENEW_INTERVAL)
+		return false;
+	pool->renewed_at = now;
+	for (int side = 0; side < SIDES; side++)
+		for (int i = 0; i < pool->halves[side].link_count; i++)
+			link_renew(&pool->halves[side].links[i]);
+	log_event(LOG_INFO, "statements are prepared anew");
+	return true;
+}
+
 /* ---- turns ---- */
 
 static void
@@ -420,13 +266,13 @@ answer_failed(Pool *pool)
 		Ticket *next = ticket->next;
 
 		if (ticket->is_lost)
-			answer(ticket, &(Answer) {.state = ANSWER_LOST,
-									  .sqlstate = "08006",
-									  .message = "the connection was lost"});
+			ticket_answer(ticket, &(Answer) {.state = ANSWER_LOST,
+											 .sqlstate = POOL_LOST,
+											 .message = "the connection was lost"});
 		else if (ticket->limit == 0)
-			answer_error(ticket, "53300", "too much waits for the database", NULL);
+			ticket_answer_error(ticket, "53300", "too much waits for the database", NULL);
 		else
-			answer(
+			ticket_answer(
 				ticket,
 				&(Answer) {.state = ANSWER_UNAVAILABLE,
 						   .sqlstate = "08001",
@@ -449,23 +295,48 @@ turn(void *context)
 }
 
 /*
- * What has waited too long, what no longer has a client, and connections that do not answer.
+ * Each cancel costs the server a connection and a process, and may hit others: one is sent only for
+ * what has run for a while, and seldom.
+ */
+static bool
+needs_cancel(const Link *link, int64_t now)
+{
+	const Ticket *head = link->first;
+
+	return link->state == LINK_UP && head && head->is_dropped &&
+		   now - link->head_since >= CANCEL_AFTER &&
+		   (!head->is_cancelled || now - link->cancelled_at >= CANCEL_AGAIN);
+}
+
+static void
+sweep_cancels(Half *half, int64_t now)
+{
+	for (int i = 0; i < half->link_count; i++)
+		if (needs_cancel(&half->links[i], now) && link_cancel(&half->links[i]))
+		{
+			half->state.cancels++;
+			return;
+		}
+}
+
+/*
+ * A connection that does not answer.
  */
 static void
-sweep_link(Pool *pool, Link *link, int64_t now)
+sweep_link(Link *link, int64_t now)
 {
 	const Ticket *head = link->first;
 
 	if (link->state != LINK_UP || head == NULL)
 		return;
-	if (head->is_dropped && !head->is_cancelled)
-		link_cancel(link);
 	if (head->side != SIDE_WAKE &&
 		now - link->head_since > ((int64_t) head->unit.timeout + GRACE) * 1000)
 		link_lose(link, "a statement is not answered");
-	(void) pool;
 }
 
+/*
+ * What has waited too long, too, and what no longer has a client.
+ */
 static void
 sweep(void *context)
 {
@@ -477,7 +348,8 @@ sweep(void *context)
 		Half *half = &pool->halves[side];
 
 		for (int i = 0; i < half->link_count; i++)
-			sweep_link(pool, &half->links[i], now);
+			sweep_link(&half->links[i], now);
+		sweep_cancels(half, now);
 		dispatch_waiting(half, true);
 	}
 	loop_set(pool->loop, &pool->sweep, clock_ms() + SWEEP_INTERVAL);
@@ -527,7 +399,7 @@ drop_all(Ticket *ticket)
 	{
 		Ticket *next = ticket->next;
 
-		free_ticket(ticket);
+		ticket_free(ticket);
 		ticket = next;
 	}
 }

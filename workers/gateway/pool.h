@@ -58,6 +58,8 @@ typedef struct Unit
 	int timeout;				  /* ms for the statement; 0: the standard */
 	bool is_write; /* SIDE_LOCAL makes SIDE_LEAD; never sent twice; its answer has an LSN */
 	bool is_slow;
+	bool is_background; /* nobody waits for it: it has a smaller part of the links, and of the queue
+						 */
 } Unit;
 
 typedef enum AnswerState
@@ -67,6 +69,8 @@ typedef enum AnswerState
 	ANSWER_UNAVAILABLE, /* no connection, and nothing was done */
 	ANSWER_LOST			/* the connection was lost: a write may have been done or not */
 } AnswerState;
+
+#define POOL_LOST "08006" /* the SQLSTATE of ANSWER_LOST */
 
 /* Freed behind the call. */
 typedef struct Answer
@@ -110,7 +114,10 @@ extern void pool_close(Pool *pool);
  */
 extern Ticket *pool_run(Pool *pool, const Unit *unit, UnitAnswer answer, void *context);
 
-/* The unit's client has gone: there will be no answer, and what runs is cancelled. */
+/*
+ * The unit's client has gone: there will be no answer, and what runs for long is cancelled. What it
+ * points to may go.
+ */
 extern void pool_cancel(Ticket *ticket);
 
 /* Is there a connection? */

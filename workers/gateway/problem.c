@@ -140,14 +140,19 @@ problem_write(Buffer *to, const Problem *problem)
 }
 
 /*
- * Headers that go with a status, whoever writes its text.
+ * Headers that go with a status, whoever writes its text. What may have been done is not to be sent
+ * again by a client that does so by itself, as OpenAI's do unless they are told.
  */
 static void
-add_headers(Request *request, int status)
+add_headers(Request *request, int status, const char *sqlstate)
 {
+	bool may_be_done = sqlstate && strcmp(sqlstate, POOL_LOST) == 0;
+
 	if (status == 401)
 		request_header(request, "WWW-Authenticate", "Bearer realm=\"aurora\"");
-	if (status == 503 || status == 429)
+	if (may_be_done)
+		request_header(request, "X-Should-Retry", "false");
+	else if (status == 503 || status == 429)
 		request_header(request, "Retry-After", "1");
 }
 
@@ -156,7 +161,7 @@ answer(Request *request, const Problem *problem)
 {
 	Buffer body = {0};
 
-	add_headers(request, problem->status);
+	add_headers(request, problem->status, problem->sqlstate);
 	if (request->route && request->route->problem)
 	{
 		request->route->problem(request, problem->status, problem->sqlstate, problem->title,
