@@ -80,7 +80,7 @@ static void
 set_row(PGresult *result, int row, const char *const *values)
 {
 	for (int i = 0; i < PQnfields(result); i++)
-		(void) PQsetvalue(result, row, i, values[i] ? strdup(values[i]) : NULL,
+		(void) PQsetvalue(result, row, i, (char *) values[i],
 						  values[i] ? (int) strlen(values[i]) : -1);
 }
 
