@@ -350,6 +350,21 @@ do { $came = next_json($hoping[0]) } while ($came && ($came->{type} // '') ne 'e
 is($came->{topic}, 'hope/0/1', '... and one that comes to be is heard of');
 disconnect($_) for @hoping;
 
+# Who does not say who he is takes nobody's place, and has few himself.
+my @strange = map { open_websocket($direct, '/ws', headers => [ 'X-Forwarded-For' => '192.0.2.' . int($_ / 8) ]) } 0 .. 299;
+my %strange;
+$strange{ $_->{answer}{status} }++ for @strange;
+is_deeply(\%strange, { 101 => 256, 503 => 44 }, 'so many are waited for to say who they are');
+disconnect($_) for @strange;
+ok(wait_until(sub { my $c = open_websocket($direct, '/ws'); my $status = $c->{answer}{status}; disconnect($c); return $status == 101 }), '... and no more when they go');
+@strange = map { open_websocket($direct, '/ws', headers => [ 'X-Forwarded-For' => '192.0.2.1' ]) } 1 .. 10;
+is(scalar(grep { $_->{answer}{status} == 101 } @strange), 8, '... and less of one address');
+websocket_json($strange[0], { type => 'auth', key => $key{ann} });
+is(next_json($strange[0])->{type}, 'ready', '... until it is said');
+my $late = open_websocket($direct, '/ws', headers => [ 'X-Forwarded-For' => '192.0.2.1' ]);
+is($late->{answer}{status}, 101, '... which leaves a place to another');
+disconnect($_) for @strange, $late;
+
 # ---- pings ----
 
 my $pinging = start_gateway($standby, name => 'pinging', lead => $lead, gateway => { ping_interval => '300ms' });

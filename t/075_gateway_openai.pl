@@ -140,7 +140,27 @@ is($second->{job_id}, $mine->{job_id}, 'who asks twice follows the same job');
 disconnect($second);
 sleep(2);
 is_sql($lead, "SELECT state FROM aurora.jobs WHERE job_id = $mine->{job_id}", 'waiting', '... which goes on when the second reader goes');
+
+# A key that is revoked shows no more text, and an Aurora-LSN is waited for also by streams.
+my $spare = add_key($lead, "'spare', owner => 'ann', company => 'Acme'");
+catch_up($lead, $standby);
+$standby->safe_psql('postgres', 'SELECT pg_wal_replay_pause()');
+my $new = request($web, 'POST', '/api/gpu/generate', key => $key, json => { model => 'test', prompt => 'Go on for ever' });
+my $watched = open_events($web, "/api/gpu/jobs/$new->{json}{job_id}/output", key => $spare, headers => [ 'Aurora-LSN' => $new->{headers}{'aurora-lsn'} ]);
+is($watched->{answer}{status}, 200, 'a stream of what was just submitted waits for it');
+$standby->safe_psql('postgres', 'SELECT pg_wal_replay_resume()');
+is(next_event($watched)->{event}, 'job', '... and begins');
+$lead->safe_psql('postgres', "SELECT aurora.revoke_api_key(key_id) FROM aurora.api_keys WHERE name = 'spare'");
+my ($event, $told);
+do { $event = next_event($watched, 30); $told = $event if $event && ($event->{event} // '') eq 'error' } while ($event);
+like($told ? $told->{data} : '', qr/no valid API key/, 'a key that is revoked is shown no more') or diag($told ? $told->{data} : 'nothing was said');
+request($web, 'POST', "/api/gpu/jobs/$new->{json}{job_id}/cancel", key => $key, json => {});
+
+# A job that cannot be cancelled since the lead is away is cancelled when it is back.
+$lead->stop('fast');
 disconnect($mine);
+sleep(3);
+$lead->start;
 comes($lead, "SELECT state = 'cancelled' FROM aurora.jobs WHERE job_id = $mine->{job_id}", '... and ends with the first');
 
 

@@ -102,7 +102,8 @@ ask(Subscription *subscription)
 				 .count = 3,
 				 .values = check->values,
 				 .credential = &check->credential,
-				 .roles = ROLE_ANY};
+				 .roles = ROLE_ANY,
+				 .is_background = subscription->is_told};
 
 	subscription->asked = subscription->cursor;
 	subscription->check = check;

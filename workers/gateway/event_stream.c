@@ -241,13 +241,31 @@ begin_request(Request *request)
 	streams_watch(streams);
 }
 
+/*
+ * A node that is behind goes on by the cursor when it has caught up.
+ */
+static void
+caught_up(void *context, const Answer *answer)
+{
+	Request *request = context;
+
+	if (answer->state == ANSWER_OK)
+		begin_request(request);
+	else
+		request_fail(request, answer);
+}
+
 void
 event_stream_handle(Request *request)
 {
-	if (event_stream_is_wanted(request))
-		begin_request(request);
-	else
+	static const Unit unit = {.side = SIDE_LOCAL, .statement = "whoami", .sql = "SELECT 1"};
+
+	if (!event_stream_is_wanted(request))
 		request_serve(request);
+	else if (request->lsn)
+		request_run(request, &unit, caught_up);
+	else
+		begin_request(request);
 }
 
 /* ---- pings ---- */

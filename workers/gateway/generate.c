@@ -106,15 +106,27 @@ is_missing(Generation *generation)
 }
 
 static void
-is_late(Generation *generation)
+end_with_error(Generation *generation, const char *error)
 {
 	Buffer members = {0};
 
 	json_text_member(&members, "finish_reason", "error");
-	json_text_member(&members, "error", "the gateway is about to end");
+	json_text_member(&members, "error", error);
 	write_event(generation, "error", &members);
 	buffer_wipe(&members);
 	generation_end(generation);
+}
+
+static void
+is_late(Generation *generation)
+{
+	end_with_error(generation, "the gateway is about to end");
+}
+
+static void
+is_refused(Generation *generation, const Answer *answer)
+{
+	end_with_error(generation, answer->message);
 }
 
 /* ---- requests ---- */
@@ -133,6 +145,7 @@ generate_handle(Request *request)
 		.begin = begin,
 		.news = take_news,
 		.late = is_late,
+		.refused = is_refused,
 		.free_own = free};
 	const char *stream = request_value(request, "stream");
 
@@ -144,31 +157,58 @@ generate_handle(Request *request)
 }
 
 static void
-follow(Request *request)
+follow(Request *request, bool on_lead)
 {
-	static const GenerationKind kind = {
-		.statement = "output_end",
-		.sql = "SELECT $1::bigint FROM (SELECT count(*) FROM aurora.job_output($1::bigint, "
-			   "2147483647)) o",
-		.missing = is_missing,
-		.begin = begin,
-		.news = take_news,
-		.late = is_late,
-		.free_own = free};
+	static const GenerationKind kinds[2] = {{.statement = OUTPUT_END_STATEMENT,
+											 .sql = OUTPUT_END_SQL,
+											 .missing = is_missing,
+											 .begin = begin,
+											 .news = take_news,
+											 .late = is_late,
+											 .refused = is_refused,
+											 .free_own = free},
+											{.statement = OUTPUT_END_STATEMENT,
+											 .sql = OUTPUT_END_SQL,
+											 .is_leads = true,
+											 .missing = is_missing,
+											 .begin = begin,
+											 .news = take_news,
+											 .late = is_late,
+											 .refused = is_refused,
+											 .free_own = free}};
 	const char *values[1] = {request_value(request, "job_id")};
 	const char *after = request_header_of(request, "Last-Event-ID");
 
 	if (after == NULL)
 		after = request_value(request, "after");
-	if (generation_begin(request, &kind, memory_get(sizeof(Told)), true, values, 1) && after)
+	if (generation_begin(request, &kinds[on_lead], memory_get(sizeof(Told)), true, values, 1) &&
+		after)
 		generation_skip(request->state, strtoll(after, NULL, 10));
+}
+
+/*
+ * This node has what the client has written, or the lead has to say whether the job is there.
+ */
+static void
+caught_up(void *context, const Answer *answer)
+{
+	Request *request = context;
+
+	if (answer->state == ANSWER_OK)
+		follow(request, answer->side == SIDE_LEAD);
+	else
+		request_fail(request, answer);
 }
 
 void
 output_handle(Request *request)
 {
-	if (event_stream_is_wanted(request))
-		follow(request);
-	else
+	static const Unit unit = {.side = SIDE_LOCAL, .statement = "whoami", .sql = "SELECT 1"};
+
+	if (!event_stream_is_wanted(request))
 		request_serve(request);
+	else if (request->lsn)
+		request_run(request, &unit, caught_up);
+	else
+		follow(request, false);
 }

@@ -9,53 +9,11 @@
 #include <string.h>
 
 #include "common/clock.h"
-#include "common/log.h"
+#include "gateway/abandon.h"
 
-/* ---- cancelling ---- */
-
-typedef struct Cancel
-{
-	Credential credential;
-	char *route;
-	char id[24];
-	const char *values[1];
-} Cancel;
-
-static void
-cancelled(void *context, const Answer *answer)
-{
-	Cancel *cancel = context;
-
-	if (answer->state == ANSWER_OK)
-		log_event(LOG_INFO, "job cancelled, since its client has gone", TEXT("job", cancel->id));
-	else
-		log_event(LOG_WARNING, "job not cancelled, though its client has gone",
-				  TEXT("job", cancel->id), TEXT("error", answer->message));
-	credential_drop(&cancel->credential);
-	free(cancel->route);
-	free(cancel);
-}
-
-static void
-cancel_job(const Generation *generation)
-{
-	Cancel *cancel = memory_get(sizeof(Cancel));
-	Unit unit = {.side = SIDE_LEAD,
-				 .statement = "cancel_job_of_stream",
-				 .sql = "SELECT aurora.cancel_job($1, 'its client has gone')",
-				 .count = 1,
-				 .values = cancel->values,
-				 .credential = &cancel->credential,
-				 .roles = ROLE_ANY,
-				 .is_write = true};
-
-	credential_keep(&cancel->credential, &generation->credential);
-	cancel->route = memory_copy(generation->route);
-	snprintf(cancel->id, sizeof(cancel->id), "%" PRId64, generation->job_id);
-	cancel->values[0] = cancel->id;
-	unit.route = cancel->route;
-	(void) pool_run(generation->streams->gateway->pool, &unit, cancelled, cancel);
-}
+#define CHECK_INTERVAL 10000 /* ms */
+#define CHECK_SPREAD 3000
+#define CHECKS_AT_ONCE 16 /* of all generations */
 
 /* ---- its end ---- */
 
@@ -86,8 +44,16 @@ free_generation(Generation *generation)
 static void
 free_when_over(Generation *generation)
 {
-	if (generation->is_ended && generation->ticket == NULL && generation->stream == NULL)
+	if (generation->is_ended && generation->ticket == NULL && generation->check == NULL &&
+		generation->stream == NULL)
 		free_generation(generation);
+}
+
+static void
+cancel_job(const Generation *generation)
+{
+	abandon_job(generation->streams, &generation->credential, generation->route,
+				generation->job_id);
 }
 
 static void
@@ -145,6 +111,7 @@ take_news(void *context, const OutputNews *news)
 {
 	Generation *generation = context;
 
+	generation->is_seen = true;
 	if (news->finish_reason)
 		generation->output = NULL; /* the feed frees it */
 	generation->kind->news(generation, news);
@@ -166,9 +133,16 @@ open_stream(Generation *generation)
 	generation->written_at = clock_ms();
 }
 
+static int64_t
+check_time(void)
+{
+	return clock_ms() + CHECK_INTERVAL - random() % CHECK_SPREAD;
+}
+
 static void
 follow(Generation *generation)
 {
+	generation->check_at = check_time();
 	if (generation->is_stream)
 		open_stream(generation);
 	generation->output = feed_follow(generation->streams->feed, generation->job_id,
@@ -226,7 +200,7 @@ run(Generation *generation)
 {
 	const GenerationKind *kind = generation->kind;
 	const Route *route = generation->request->route;
-	Unit unit = {.side = kind->submits ? SIDE_LEAD : SIDE_LOCAL,
+	Unit unit = {.side = kind->submits || kind->is_leads ? SIDE_LEAD : SIDE_LOCAL,
 				 .statement = kind->statement,
 				 .sql = kind->sql,
 				 .count = generation->count,
@@ -327,6 +301,60 @@ generation_write(Generation *generation, const Buffer *text)
 	generation->written_at = clock_ms();
 }
 
+/* ---- rights ---- */
+
+/*
+ * A job that has not been replicated yet is not there for this node; one that was seen is, unless
+ * it may not be seen any more.
+ */
+static bool
+is_refusal(const Generation *generation, const Answer *answer)
+{
+	if (answer->state != ANSWER_ERROR)
+		return false;
+	if (strncmp(answer->sqlstate, "42704", 5) == 0)
+		return generation->is_seen || !(generation->kind->submits || generation->kind->is_leads);
+	return strncmp(answer->sqlstate, "28", 2) == 0 || strncmp(answer->sqlstate, "42501", 5) == 0;
+}
+
+static void
+checked(void *context, const Answer *answer)
+{
+	Generation *generation = context;
+
+	generation->check = NULL;
+	generation->streams->generation_checks--;
+	generation->check_at = check_time();
+	if (generation->is_ended)
+		free_when_over(generation);
+	else if (generation->output && is_refusal(generation, answer))
+		generation->kind->refused(generation, answer);
+}
+
+/*
+ * May the client still read the text? Not asked in the same moment as for the others.
+ */
+static void
+check(Generation *generation)
+{
+	Unit unit = {.side = SIDE_LOCAL,
+				 .statement = OUTPUT_END_STATEMENT,
+				 .sql = OUTPUT_END_SQL,
+				 .count = 1,
+				 .values = generation->query_values,
+				 .credential = &generation->credential,
+				 .route = generation->route,
+				 .roles = ROLE_ANY,
+				 .is_background = true};
+
+	snprintf(generation->id_text, sizeof(generation->id_text), "%" PRId64, generation->job_id);
+	generation->query_values[0] = generation->id_text;
+	generation->streams->generation_checks++;
+	generation->check = pool_run(generation->streams->gateway->pool, &unit, checked, generation);
+}
+
+/* ---- all of them ---- */
+
 void
 generations_sweep(Streams *streams)
 {
@@ -339,6 +367,9 @@ generations_sweep(Streams *streams)
 		next = generation->next;
 		if (!generation->is_ended && generation->output && now >= generation->deadline)
 			generation->kind->late(generation);
+		else if (!generation->is_ended && generation->output && generation->check == NULL &&
+				 now >= generation->check_at && streams->generation_checks < CHECKS_AT_ONCE)
+			check(generation);
 		else if (generation->stream && !generation->is_ended &&
 				 now - generation->written_at >= interval)
 		{

@@ -8,6 +8,11 @@
 
 #include "gateway/streams.h"
 
+/* Gives back the number of a job whose text the caller may see, or raises 42704. */
+#define OUTPUT_END_STATEMENT "output_end"
+#define OUTPUT_END_SQL \
+	"SELECT $1::bigint FROM (SELECT count(*) FROM aurora.job_output($1::bigint, 2147483647)) o"
+
 /* How such requests are answered. Whoever answers, or ends the stream, calls generation_end(). */
 typedef struct GenerationKind
 {
@@ -18,6 +23,7 @@ typedef struct GenerationKind
 	const char *statement;
 	const char *sql;
 	bool submits;
+	bool is_leads; /* asked on the lead, since this node is behind */
 
 	/* There is no job: the statement gave null. Answers. */
 	void (*missing)(Generation *generation);
@@ -31,6 +37,9 @@ typedef struct GenerationKind
 
 	/* It takes longer than it may. */
 	void (*late)(Generation *generation);
+
+	/* The client may no longer see it, or is no longer who it was. */
+	void (*refused)(Generation *generation, const Answer *answer);
 	void (*free_own)(void *own);
 } GenerationKind;
 
@@ -50,7 +59,10 @@ struct Generation
 	KeyCount *key;
 	Ticket *ticket;
 	Output *output;
-	bool is_own; /* the job was made for this request */
+	bool is_own;   /* the job was made for this request */
+	bool is_seen;  /* on this node */
+	Ticket *check; /* whether the client may still see it */
+	int64_t check_at;
 	bool is_ended;
 	int count;
 	const char *values[ROUTE_PARAMETERS];

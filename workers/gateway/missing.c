@@ -71,7 +71,8 @@ ask(void *context)
 				 .statement = "topics_there",
 				 .sql = there_sql,
 				 .count = 2,
-				 .values = hub->missing_values};
+				 .values = hub->missing_values,
+				 .is_background = true};
 	int count;
 
 	hub->missing_is_woken = hub->missing_ticket != NULL;

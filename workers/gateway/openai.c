@@ -218,6 +218,13 @@ is_late(Generation *generation)
 }
 
 static void
+is_refused(Generation *generation, const Answer *answer)
+{
+	fail(generation, &(OpenaiError) {.status = problem_status(answer->sqlstate, answer->is_refused),
+									 .message = answer->message});
+}
+
+static void
 is_missing(Generation *generation)
 {
 	openai_refuse_model(generation->request, ((Completion *) generation->own)->answer.model);
@@ -274,6 +281,7 @@ openai_chat_handle(Request *request)
 										.begin = begin,
 										.news = take_news,
 										.late = is_late,
+										.refused = is_refused,
 										.free_own = free_completion};
 
 	handle(request, OPENAI_CHAT, &kind);
@@ -289,6 +297,7 @@ openai_completion_handle(Request *request)
 										.begin = begin,
 										.news = take_news,
 										.late = is_late,
+										.refused = is_refused,
 										.free_own = free_completion};
 
 	handle(request, OPENAI_COMPLETION, &kind);

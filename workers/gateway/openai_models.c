@@ -169,6 +169,12 @@ is_late(Generation *generation)
 }
 
 static void
+is_refused(Generation *generation, const Answer *answer)
+{
+	fail(generation, problem_status(answer->sqlstate, answer->is_refused), answer->message);
+}
+
+static void
 is_missing(Generation *generation)
 {
 	openai_refuse_model(generation->request, ((Embedding *) generation->own)->model);
@@ -195,6 +201,7 @@ openai_embedding_handle(Request *request)
 		.news = take_news,
 		.found = take_result,
 		.late = is_late,
+		.refused = is_refused,
 		.free_own = free_embedding};
 	OpenaiRequest asked;
 	Embedding *embedding;

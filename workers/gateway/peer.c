@@ -37,7 +37,8 @@ typedef struct Peer
 	char *company;
 	char *owner;
 	KeyCount *key;
-	Ticket *ticket; /* of asking who it is */
+	Stranger *stranger; /* until it is known who it is, when it is counted as a stream */
+	Ticket *ticket;		/* of asking who it is */
 	Follows follows;
 	Publisher *publisher;
 	Allowance messages;
@@ -103,21 +104,33 @@ identity_unit(void)
 	return (Unit) {.side = SIDE_LOCAL, .statement = "whoami", .sql = "SELECT 1", .roles = ROLE_ANY};
 }
 
+/*
+ * Counts it among the streams, of its key and in all; false when there are too many.
+ */
+static bool
+enter(Peer *peer)
+{
+	peer->key = streams_enter(peer->streams, &peer->credential);
+	if (peer->key == NULL || !gateway_enter_stream(peer->streams->gateway))
+		return false;
+	strangers_leave(&peer->streams->strangers, peer->stranger);
+	peer->stranger = NULL;
+	return true;
+}
+
 static void
 authenticated(void *context, const Answer *answer)
 {
 	Peer *peer = context;
 
 	peer->ticket = NULL;
-	if (answer->state == ANSWER_OK)
+	if (answer->state == ANSWER_OK && !enter(peer))
+		socket_close(peer->socket, WS_TRY_LATER,
+					 peer->key ? "there are as many streams as there may be"
+							   : "this key has as many streams as it may have",
+					 false);
+	else if (answer->state == ANSWER_OK)
 	{
-		peer->key = streams_enter(peer->streams, &peer->credential);
-		if (peer->key == NULL)
-		{
-			socket_close(peer->socket, WS_TRY_LATER, "this key has as many streams as it may have",
-						 false);
-			return;
-		}
 		take_identity(peer, answer->identity);
 		begin_following(peer);
 		socket_limit(peer->socket, 0, NULL);
@@ -147,9 +160,8 @@ take_auth(Peer *peer, const Message *message)
 	{
 		memory_wipe((char *) peer->credential.csrf);
 		peer->credential.csrf = memory_copy(message->csrf);
-		if (peer->publisher) /* has the old one */
-			publisher_leave(peer->publisher);
-		peer->publisher = NULL;
+		if (peer->publisher)
+			publisher_renew(peer->publisher, &peer->credential);
 		tell_ready(peer);
 	}
 	else if (message->key == NULL || peer->credential.kind != CREDENTIAL_NONE)
@@ -278,7 +290,10 @@ free_peer(Peer *peer)
 		publisher_leave(peer->publisher);
 	if (peer->key)
 		streams_leave(peer->streams, peer->key);
-	gateway_leave_stream(peer->streams->gateway);
+	if (peer->stranger)
+		strangers_leave(&peer->streams->strangers, peer->stranger);
+	else
+		gateway_leave_stream(peer->streams->gateway);
 	credential_drop(&peer->credential);
 	free(peer->route);
 	free(peer->company);
@@ -322,28 +337,43 @@ taken(void *context, int fd, const char *extra, size_t extra_size,
 	socket_flush(peer->socket);
 }
 
+/*
+ * Counts who comes with a key as a stream, others as strangers. False when it is answered.
+ */
+static bool
+admit(Request *request, Streams *streams, bool is_known, KeyCount **key, Stranger **stranger)
+{
+	if (is_known && (*key = streams_admit(request)) == NULL)
+		return false;
+	if (is_known && gateway_enter_stream(request->gateway))
+		return true;
+	if (!is_known && (*stranger = strangers_enter(&streams->strangers, request->address)) != NULL)
+		return true;
+	request_problem(request, 503, NULL, NULL,
+					is_known ? "there are as many streams as there may be"
+							 : "too many have not said yet who they are",
+					is_known ? NULL : "A key in the header Authorization has a place of its own.");
+	if (*key)
+		streams_leave(streams, *key);
+	return false;
+}
+
 static void
 upgrade(Request *request, const PGresult *identity)
 {
 	char accept[WS_ACCEPT_SIZE];
 	Streams *streams = streams_of(request->gateway);
 	KeyCount *key = NULL;
+	Stranger *stranger = NULL;
 	Peer *peer;
 
-	if (identity && (key = streams_admit(request)) == NULL)
+	if (!admit(request, streams, identity != NULL, &key, &stranger))
 		return;
-	if (!gateway_enter_stream(request->gateway))
-	{
-		request_problem(request, 503, NULL, NULL, "there are as many streams as there may be",
-						NULL);
-		if (key)
-			streams_leave(streams, key);
-		return;
-	}
 	peer = memory_get(sizeof(Peer));
 	*peer = (Peer) {.streams = streams,
 					.route = memory_copy(route_name(request->route)),
 					.key = key,
+					.stranger = stranger,
 					.began_at = clock_ms()};
 	snprintf(peer->id, sizeof(peer->id), "%s", request->id);
 	credential_keep(&peer->credential, &request->credential);

@@ -23,6 +23,8 @@ struct Publisher
 {
 	Pool *pool;
 	Credential credential;
+	Credential renewed; /* for the next */
+	bool is_renewed;
 	char *route;
 	Published told;
 	void *context;
@@ -61,6 +63,7 @@ static void
 free_publisher(Publisher *publisher)
 {
 	credential_drop(&publisher->credential);
+	credential_drop(&publisher->renewed);
 	free(publisher->route);
 	free(publisher);
 }
@@ -105,6 +108,13 @@ publish_first(Publisher *publisher)
 				 .roles = ROLE_ANY,
 				 .is_write = true};
 
+	if (publisher->is_renewed)
+	{
+		credential_drop(&publisher->credential);
+		publisher->credential = publisher->renewed;
+		publisher->renewed = (Credential) {0};
+		publisher->is_renewed = false;
+	}
 	publisher->values[0] = message->topic;
 	publisher->values[1] = message->whole;
 	publisher->values[2] = message->client_id;
@@ -141,6 +151,17 @@ publisher_take(Publisher *publisher, Message *message)
 	if (publisher->count++ == 0)
 		publish_first(publisher);
 	return true;
+}
+
+/*
+ * The one that is under way has the old credential until it is answered.
+ */
+void
+publisher_renew(Publisher *publisher, const Credential *credential)
+{
+	credential_drop(&publisher->renewed);
+	credential_keep(&publisher->renewed, credential);
+	publisher->is_renewed = true;
 }
 
 void

@@ -21,6 +21,9 @@ extern Publisher *publisher_open(Pool *pool, const Credential *credential, const
 /* Takes the message over; false, and it stays the caller's, when too many wait. */
 extern bool publisher_take(Publisher *publisher, Message *message);
 
+/* What has not been published yet is published with this credential, which is copied. */
+extern void publisher_renew(Publisher *publisher, const Credential *credential);
+
 /* Nobody is told any more. It frees itself when all is published. */
 extern void publisher_leave(Publisher *publisher);
 

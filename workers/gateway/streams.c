@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "gateway/abandon.h"
 #include "gateway/event_stream.h"
 #include "gateway/generation.h"
 
@@ -170,6 +171,7 @@ sweep(void *context)
 	sockets_sweep(&streams->sockets);
 	event_streams_sweep(streams);
 	generations_sweep(streams);
+	abandon_sweep(streams);
 	hub_sweep(streams->hub);
 	feed_sweep(streams->feed);
 	streams_watch(streams);
@@ -229,6 +231,7 @@ streams_close(Gateway *gateway)
 	if (streams == NULL)
 		return;
 	hub_close(streams->hub);
+	abandon_close(streams);
 	feed_close(streams->feed);
 	if (streams->wait)
 		pool_cancel(streams->wait);

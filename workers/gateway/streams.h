@@ -8,10 +8,12 @@
 #include "gateway/feed.h"
 #include "gateway/hub.h"
 #include "gateway/socket.h"
+#include "gateway/strangers.h"
 
 typedef struct KeyCount KeyCount;
 typedef struct EventStream EventStream;
 typedef struct Generation Generation;
+typedef struct Abandoned Abandoned;
 
 typedef struct Streams
 {
@@ -21,7 +23,10 @@ typedef struct Streams
 	Sockets sockets;
 	EventStream *event_streams;
 	Generation *generations;
+	int generation_checks; /* under way */
+	Abandoned *abandoned;
 	KeyCount *keys;
+	Stranger *strangers;
 	Ticket *wait; /* for what is new */
 	const char *wait_values[2];
 	char position[24];
