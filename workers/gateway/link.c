@@ -53,7 +53,7 @@ drop_tickets(Link *link)
 
 	link->is_over = false;
 	link->first = link->last = NULL;
-	link->under_way = link->slow = 0;
+	link->under_way = link->background = link->slow = 0;
 	while (ticket)
 	{
 		Ticket *next = ticket->next;
