@@ -99,7 +99,7 @@ struct Link
 	PGconn *conn;
 	int fd;
 	int backoff;
-	Timer timer; /* the next try, or the limit of the one under way */
+	Timer timer; /* the next try, or the limit of the one under way; when up, to look at answers */
 	Ticket *first;
 	Ticket *last;
 	int under_way;

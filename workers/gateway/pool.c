@@ -345,13 +345,17 @@ sweep_cancels(Half *half, int64_t now)
 }
 
 /*
- * A connection that does not answer.
+ * A connection that does not answer. What libpq has read at some time without epoll's word is
+ * looked at, at last.
  */
 static void
 sweep_link(Link *link, int64_t now)
 {
-	const Ticket *head = link->first;
+	const Ticket *head;
 
+	if (link->state == LINK_UP)
+		link_take_results(link);
+	head = link->first;
 	if (link->state != LINK_UP || head == NULL)
 		return;
 	if (head->side != SIDE_WAKE &&
