@@ -53,7 +53,7 @@ drop_tickets(Link *link)
 
 	link->is_over = false;
 	link->first = link->last = NULL;
-	link->under_way = link->slow = 0;
+	link->under_way = link->background = link->slow = 0;
 	while (ticket)
 	{
 		Ticket *next = ticket->next;
@@ -196,19 +196,29 @@ time_is_up(void *context)
 		connect_now(link);
 	else if (link->state == LINK_CONNECTING)
 		link_lose(link, "the host does not answer");
+	else
+		link_take_results(link);
 }
 
 /* ---- sending ---- */
 
+/*
+ * While the socket is full libpq reads what the server says, of which epoll tells nothing any more:
+ * it is looked at in the next turn, since nobody is answered while something is sent.
+ */
 void
 link_flush(Link *link)
 {
 	int left = PQflush(link->conn);
 
 	if (left < 0)
+	{
 		link_lose(link, PQerrorMessage(link->conn));
-	else
-		loop_watch(link->loop, link->fd, left > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN, handle, link);
+		return;
+	}
+	loop_watch(link->loop, link->fd, left > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN, handle, link);
+	if (left > 0)
+		loop_set(link->loop, &link->timer, clock_ms());
 }
 
 static void
@@ -228,9 +238,9 @@ handle(void *context, int fd, uint32_t events)
 	}
 	if (events & EPOLLOUT)
 		link_flush(link);
-	if (link->conn == NULL || (events & ~(uint32_t) EPOLLOUT) == 0)
+	if (link->conn == NULL)
 		return;
-	if (!PQconsumeInput(link->conn))
+	if ((events & ~(uint32_t) EPOLLOUT) && !PQconsumeInput(link->conn))
 	{
 		link_take_results(link); /* what it said before it went */
 		if (link->conn)

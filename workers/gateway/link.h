@@ -71,6 +71,14 @@ struct Ticket
 	char lsn[LSN_SIZE];
 };
 
+/* Each kind has its own part of the links, and of what may wait. */
+typedef enum UnitKind
+{
+	UNIT_ASKED, /* somebody waits for it */
+	UNIT_BACKGROUND,
+	UNIT_KINDS
+} UnitKind;
+
 typedef enum LinkState
 {
 	LINK_WAITING, /* for the time of the next try */
@@ -91,11 +99,12 @@ struct Link
 	PGconn *conn;
 	int fd;
 	int backoff;
-	Timer timer; /* the next try, or the limit of the one under way */
+	Timer timer; /* the next try, or the limit of the one under way; when up, to look at answers */
 	Ticket *first;
 	Ticket *last;
 	int under_way;
-	int slow; /* of them, that may take long */
+	int background; /* of them, see UnitKind */
+	int slow;		/* of them, that may take long */
 	Prepared *prepared;
 	size_t prepared_count;
 	int64_t head_since;	  /* us: since when the first unit is the first */

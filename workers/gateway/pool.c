@@ -12,7 +12,6 @@
 #include "common/memory.h"
 #include "gateway/token.h"
 
-#define MOST_WAITING 8192
 #define LONGEST_WAIT 2000	 /* ms for a link, while one may come soon */
 #define LONGEST_QUEUE 8000	 /* ms more, while all are busy */
 #define GRACE 3000			 /* ms over its time-out until a unit is given up with its connection */
@@ -20,7 +19,10 @@
 #define CANCEL_AFTER 100000	 /* us that it has run */
 #define CANCEL_AGAIN 1000000 /* us */
 #define RENEW_INTERVAL 1000000 /* us */
-#define DEPTH 64			   /* units on one link */
+
+/* Units on one link, and waiting for one, by kind. */
+static const int depths[UNIT_KINDS] = {64, 16};
+static const int most_waiting[UNIT_KINDS] = {8192, 1024};
 
 static const char *const side_names[SIDES] = {"local", "lead", "wake"};
 
@@ -32,11 +34,25 @@ is_up(const Half *half)
 	return half->state.connections > 0;
 }
 
+static UnitKind
+kind_of(const Ticket *ticket)
+{
+	return ticket->unit.is_background ? UNIT_BACKGROUND : UNIT_ASKED;
+}
+
+static bool
+is_full(const Link *link, UnitKind kind)
+{
+	int count = kind == UNIT_BACKGROUND ? link->background : link->under_way - link->background;
+
+	return count >= depths[kind];
+}
+
 /*
  * Slow units take no more than the links that leave one for the others.
  */
 static Link *
-choose_link(Half *half, bool is_slow)
+choose_link(Half *half, UnitKind kind, bool is_slow)
 {
 	int64_t now = clock_us();
 	Link *best = NULL;
@@ -49,7 +65,7 @@ choose_link(Half *half, bool is_slow)
 		int load = link_load(link, now);
 
 		slow += link->state == LINK_UP && link->slow > 0;
-		if (link->state != LINK_UP || link->under_way >= DEPTH || (is_slow && link->slow > 0))
+		if (link->state != LINK_UP || is_full(link, kind) || (is_slow && link->slow > 0))
 			continue;
 		if (best == NULL || load < best_load)
 		{
@@ -63,14 +79,15 @@ choose_link(Half *half, bool is_slow)
 }
 
 static void
-append(Ticket **first, Ticket **last, Ticket *ticket)
+append(Queue *queue, Ticket *ticket)
 {
 	ticket->next = NULL;
-	if (*last)
-		(*last)->next = ticket;
+	if (queue->last)
+		queue->last->next = ticket;
 	else
-		*first = ticket;
-	*last = ticket;
+		queue->first = ticket;
+	queue->last = ticket;
+	queue->count++;
 }
 
 void
@@ -90,15 +107,18 @@ pool_dispatch(Ticket *ticket)
 {
 	Pool *pool = ticket->pool;
 	Half *half = &pool->halves[ticket->side];
-	Link *link;
+	UnitKind kind = kind_of(ticket);
+	Queue *queue;
+	Link *link = NULL;
 
 	if (ticket->side == SIDE_LOCAL && half->is_down && is_up(&pool->halves[SIDE_LEAD]))
 	{
 		ticket->side = SIDE_LEAD;
 		half = &pool->halves[SIDE_LEAD];
 	}
-	link = half->first == NULL || !ticket->unit.is_slow ? choose_link(half, ticket->unit.is_slow)
-														: NULL;
+	queue = &half->queues[kind];
+	if (queue->first == NULL || !ticket->unit.is_slow)
+		link = choose_link(half, kind, ticket->unit.is_slow);
 	if (link)
 	{
 		half->state.units++;
@@ -110,14 +130,13 @@ pool_dispatch(Ticket *ticket)
 		pool_fail(ticket);
 		return;
 	}
-	if (half->state.waiting >= MOST_WAITING || ticket->limit + LONGEST_QUEUE <= clock_ms())
+	if (queue->count >= most_waiting[kind] || ticket->limit + LONGEST_QUEUE <= clock_ms())
 	{
 		ticket->limit = 0;
 		pool_fail(ticket);
 		return;
 	}
-	half->state.waiting++;
-	append(&half->first, &half->last, ticket);
+	append(queue, ticket);
 }
 
 /*
@@ -125,33 +144,39 @@ pool_dispatch(Ticket *ticket)
  * asked for, to find those that have waited too long, it ends when all links are full.
  */
 static void
-dispatch_waiting(Half *half, bool all)
+dispatch_queue(Half *half, UnitKind kind, bool all)
 {
-	Ticket *ticket = half->first;
-	Ticket *last = half->last;
-	int left = half->state.waiting;
+	Queue *queue = &half->queues[kind];
+	Queue left = *queue;
 
-	half->first = half->last = NULL;
-	half->state.waiting = 0;
-	for (; ticket && (all || !is_up(half) || choose_link(half, false)); left--)
+	*queue = (Queue) {0};
+	while (left.first && (all || !is_up(half) || choose_link(half, kind, false)))
 	{
-		Ticket *next = ticket->next;
+		Ticket *ticket = left.first;
 
+		left.first = ticket->next;
+		left.count--;
 		ticket->next = NULL;
 		if (ticket->is_dropped)
 			ticket_free(ticket);
 		else
 			pool_dispatch(ticket);
-		ticket = next;
 	}
-	if (ticket == NULL)
+	if (left.first == NULL)
 		return;
-	if (half->last)
-		half->last->next = ticket;
+	if (queue->last)
+		queue->last->next = left.first;
 	else
-		half->first = ticket;
-	half->last = last;
-	half->state.waiting += left;
+		queue->first = left.first;
+	queue->last = left.last;
+	queue->count += left.count;
+}
+
+static void
+dispatch_waiting(Half *half, bool all)
+{
+	for (int kind = 0; kind < UNIT_KINDS; kind++)
+		dispatch_queue(half, (UnitKind) kind, all);
 }
 
 void
@@ -320,13 +345,17 @@ sweep_cancels(Half *half, int64_t now)
 }
 
 /*
- * A connection that does not answer.
+ * A connection that does not answer. What libpq has read at some time without epoll's word is
+ * looked at, at last.
  */
 static void
 sweep_link(Link *link, int64_t now)
 {
-	const Ticket *head = link->first;
+	const Ticket *head;
 
+	if (link->state == LINK_UP)
+		link_take_results(link);
+	head = link->first;
 	if (link->state != LINK_UP || head == NULL)
 		return;
 	if (head->side != SIDE_WAKE &&
@@ -423,7 +452,8 @@ pool_close(Pool *pool)
 		}
 		free(half->links);
 		hosts_free(&half->hosts);
-		drop_all(half->first);
+		for (int kind = 0; kind < UNIT_KINDS; kind++)
+			drop_all(half->queues[kind].first);
 	}
 	drop_all(pool->failed);
 	loop_unset(pool->loop, &pool->turn);
@@ -475,7 +505,9 @@ pool_state(const Pool *pool, Side side, PoolState *state)
 	const Half *half = &pool->halves[side];
 
 	*state = half->state;
-	state->under_way = 0;
+	state->under_way = state->waiting = 0;
+	for (int kind = 0; kind < UNIT_KINDS; kind++)
+		state->waiting += half->queues[kind].count;
 	for (int i = 0; i < half->link_count; i++)
 		state->under_way += half->links[i].under_way;
 }

@@ -58,8 +58,7 @@ typedef struct Unit
 	int timeout;				  /* ms for the statement; 0: the standard */
 	bool is_write; /* SIDE_LOCAL makes SIDE_LEAD; never sent twice; its answer has an LSN */
 	bool is_slow;
-	bool is_background; /* nobody waits for it: it has a smaller part of the links, and of the queue
-						 */
+	bool is_background; /* has a smaller part of the links and the queue, see UnitKind */
 } Unit;
 
 typedef enum AnswerState

@@ -6,14 +6,20 @@
 
 #include "gateway/link.h"
 
+typedef struct Queue
+{
+	Ticket *first;
+	Ticket *last;
+	int count;
+} Queue;
+
 typedef struct Half
 {
 	Hosts hosts;
 	Link *links;
 	int link_count;
-	Ticket *first; /* of those that wait for a link */
-	Ticket *last;
-	bool is_down; /* all hosts were tried in vain */
+	Queue queues[UNIT_KINDS]; /* of those that wait for a link */
+	bool is_down;			  /* all hosts were tried in vain */
 	bool was_logged;
 	char reason[256]; /* why it was not connected last */
 	PoolState state;

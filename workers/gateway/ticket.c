@@ -107,7 +107,7 @@ pool_answered(Pool *pool, Ticket *ticket)
 						: ticket->error	   ? PQresultErrorField(ticket->error, PG_DIAG_SQLSTATE)
 										   : NULL;
 
-	if (half->first || ticket->unit.is_slow)
+	if (half->queues[UNIT_ASKED].first || half->queues[UNIT_BACKGROUND].first)
 		loop_set(pool->loop, &pool->turn, 0);
 	if (ticket->is_dropped)
 		ticket_free(ticket);

@@ -189,6 +189,7 @@ link_send(Link *link, Ticket *ticket)
 	}
 	link->last = ticket;
 	link->under_way++;
+	link->background += ticket->unit.is_background;
 	link->slow += ticket->unit.is_slow;
 	snprintf(timeout, sizeof(timeout), "%d", ticket->unit.timeout);
 	if (!send_all(link, ticket, timeout))
@@ -362,6 +363,7 @@ end_first(Link *link)
 	if (link->first == NULL)
 		link->last = NULL;
 	link->under_way--;
+	link->background -= ticket->unit.is_background;
 	link->slow -= ticket->unit.is_slow;
 	ticket->ran = clock_us() - link->head_since;
 	link->head_since += ticket->ran;
