@@ -8593,13 +8593,13 @@ CREATE FUNCTION aurora.log_in(company text, owner text, password text, OUT token
     SELECT s.token, s.csrf, s.expires_at, s.company, s.owner FROM aurora.begin_session(aurora.check_password($1, $2, $3)) s
 $$;
 COMMENT ON FUNCTION aurora.log_in(text, text, text) IS
-    'Begins a session of a person by its password: the token for the cookie, the CSRF token for writes, and until when it holds (aurora.session_lifetime). It writes nothing, so it works on a standby whose lead is gone. For members of aurora_gateway. Errors: 28000 wrong, 42501, 55000 without pgcrypto or a key ring.';
+    'Begins a session of a person by its password: the token for the cookie, the CSRF token for writes, and until when it holds (aurora.session_lifetime). It writes nothing, so it works on a standby whose lead is gone. For members of aurora_gateway. Errors: 28000 wrong, 42501, 55000 without pgcrypto, 25006 on a standby that has no signing key yet or no key ring, so that the lead is asked.';
 
 CREATE FUNCTION aurora.log_in_by_key(key_hash bytea, OUT token text, OUT csrf text, OUT expires_at timestamptz, OUT company text, OUT owner text)
     RETURNS record
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'aurora_log_in_by_key';
 COMMENT ON FUNCTION aurora.log_in_by_key(bytea) IS
-    'Begins a session of a person by an API key with the role user; it is for the key''s routes, and ends with the key. Otherwise as log_in(). Errors: 28000 unknown, expired or revoked; 42501; 55000 without a key ring.';
+    'Begins a session of a person by an API key with the role user; it is for the key''s routes, and ends with the key. Otherwise as log_in(). Errors: 28000 unknown, expired or revoked; 42501; 25006 as log_in() has it.';
 
 CREATE FUNCTION aurora.assume_session(token text, csrf text, is_write boolean, route text, timeout_ms int, OUT key_id bigint, OUT role text,
                                       OUT company_id int, OUT company text, OUT owner text, OUT node text, OUT session_id uuid) RETURNS record

@@ -433,7 +433,7 @@ is(by_key($standby, 'ann', 'SELECT 1'), '1', 'keys hold');
 
 unlink(key_file('beta'));
 $standby->reload;
-ok(wait_until(sub { (log_in_by_password($standby, 'battery staple')->{error} // '') =~ /F0000|55000/ }), 'without its key ring a node begins no session');
+ok(wait_until(sub { (log_in_by_password($standby, 'battery staple')->{error} // '') =~ /F0000|25006/ }), 'without its key ring a node begins no session');
 like(log_in_by_password($standby, 'battery staple')->{text}, qr/aurora\.secrets_key_file/, 'and says why');
 is(by_key($standby, 'ann', 'SELECT 1'), '1', 'but keys hold');
 

@@ -71,7 +71,7 @@ foreach my $moment (qr/making the lead/, qr/making the standby/, qr/loading a co
 
 ($status, $out) = run_demo();
 is($status, 0, 'the first whole run succeeds');
-is(scalar(() = $out =~ /Q[1-4]_/g), 10, 'and shows ten rows');
+is(scalar(() = $out =~ /\| Q[1-4]_/g), 10, 'and shows ten rows');
 is(ask($out, 'lead', 'SELECT pg_is_in_recovery()'), 'f', 'the command for the lead leads to the lead');
 is(ask($out, 'standby', 'SELECT pg_is_in_recovery()'), 't', 'the command for the standby leads to the standby');
 is(ask($out, $_, 'SHOW listen_addresses'), '', "the $_ listens on no network") foreach 'lead', 'standby';

@@ -5,11 +5,10 @@
  *       subscribes so many clients, prints "ready", reads until each has had so many events, and
  *       prints how many came, were missing, came out of order, and in how many seconds
  *   gateway_sockets delay PORT KEY TOPIC EVENTS CONNINFO
- *       publishes events one by one and waits for each: the quartiles in ms of the commit and of the
- *       delivery, both from before the statement
- *   gateway_sockets again PORT KEY TOPIC EVENTS
- *       reads so many events, and leaves and comes back with its cursor after some: prints how many
- *       came, were missing or doubled, and how often it came back
+ *       publishes events one by one and waits for each: the quartiles in ms of the commit and of
+ * the delivery, both from before the statement gateway_sockets again PORT KEY TOPIC EVENTS reads so
+ * many events, and leaves and comes back with its cursor after some: prints how many came, were
+ * missing or doubled, and how often it came back
  */
 #include "jobs_common.h"
 
@@ -229,8 +228,8 @@ subscribe(Client *client, long long after)
 
 	if (after >= 0)
 		snprintf(cursor, sizeof(cursor), "{\"seq\":%lld}", after);
-	snprintf(text, sizeof(text), "{\"type\":\"subscribe\",\"topic\":\"%s\",\"cursor\":%s,\"id\":1}", topic,
-			 cursor);
+	snprintf(text, sizeof(text), "{\"type\":\"subscribe\",\"topic\":\"%s\",\"cursor\":%s,\"id\":1}",
+			 topic, cursor);
 	client->last = after;
 	send_text(client, text);
 	while (take_all(client, "subscribed") == 0)
@@ -310,7 +309,8 @@ delay(int count, const char *conninfo)
 
 	if (PQstatus(connection) != CONNECTION_OK)
 		die("%s", PQerrorMessage(connection));
-	PQclear(PQprepare(connection, "publish", "SELECT aurora.publish($1, '{\"text\":\"hello\"}')", 0, NULL));
+	PQclear(PQprepare(connection, "publish", "SELECT aurora.publish($1, '{\"text\":\"hello\"}')", 0,
+					  NULL));
 	open_client(&client);
 	subscribe(&client, -1);
 	for (int i = -20; i < count; i++)

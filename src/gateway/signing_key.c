@@ -192,7 +192,7 @@ aurora_signing_key_current(Snapshot snapshot, AuroraSigningKey *key)
 	(void) aurora_key_ring_load();
 	key_no = newest(snapshot, key, &master_key_id, &created_at);
 	if (key_no == 0 && (RecoveryInProgress() || XactReadOnly))
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 						errmsg("this node has no key to sign sessions with"),
 						errhint("The lead makes one at the first session, or within a minute, "
 								"under the first key of its key ring, which this node needs, "

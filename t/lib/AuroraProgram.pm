@@ -9,6 +9,7 @@ use warnings;
 use AuroraNodes;
 use Exporter 'import';
 use File::Basename ();
+use POSIX ();
 use PostgreSQL::Test::Utils;
 
 our @EXPORT = qw(
@@ -99,14 +100,19 @@ sub program_log_comes
     return wait_until(sub { program_log($program) =~ $pattern });
 }
 
+# Children of a program that is killed would stay, so each is first told to end, and killed a second later.
 END
 {
     local $?;
+    my @left = grep { $_->{pid} } @running;
 
-    for my $program (@running)
+    kill('TERM', $_->{pid}) for @left;
+    for (1 .. 10)
     {
-        kill('KILL', $program->{pid}) if $program->{pid};
+        @left = grep { waitpid($_->{pid}, POSIX::WNOHANG) == 0 } @left or last;
+        select(undef, undef, undef, 0.1);
     }
+    kill('KILL', $_->{pid}) for @left;
 }
 
 1;
