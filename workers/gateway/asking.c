@@ -102,8 +102,7 @@ ask(Subscription *subscription)
 				 .count = 3,
 				 .values = check->values,
 				 .credential = &check->credential,
-				 .roles = ROLE_ANY,
-				 .is_background = subscription->is_told};
+				 .roles = ROLE_ANY};
 
 	subscription->asked = subscription->cursor;
 	subscription->check = check;

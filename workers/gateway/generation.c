@@ -344,8 +344,7 @@ check(Generation *generation)
 				 .values = generation->query_values,
 				 .credential = &generation->credential,
 				 .route = generation->route,
-				 .roles = ROLE_ANY,
-				 .is_background = true};
+				 .roles = ROLE_ANY};
 
 	snprintf(generation->id_text, sizeof(generation->id_text), "%" PRId64, generation->job_id);
 	generation->query_values[0] = generation->id_text;

@@ -257,13 +257,12 @@ take_message(void *context, const char *text, size_t size)
 	Peer *peer = context;
 	Message message;
 	const char *wrong = message_read(&message, text, size);
+	bool may = is_allowed(peer, &message);
 	Buffer detail = {0};
 
-	if (!is_allowed(peer, &message))
-		;
-	else if (wrong == NULL)
+	if (may && wrong == NULL)
 		take(peer, &message);
-	else
+	else if (may)
 	{
 		buffer_print(&detail, "the message %s", wrong);
 		refuse(peer, message.id, 400, detail.bytes);

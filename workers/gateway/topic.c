@@ -317,7 +317,8 @@ topic_read(Topic *topic)
 				 .statement = "topic_events",
 				 .sql = events_sql,
 				 .count = 3,
-				 .values = topic->values};
+				 .values = topic->values,
+				 .is_background = true};
 	int64_t live;
 	int64_t back;
 

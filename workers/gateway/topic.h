@@ -8,7 +8,11 @@
 
 #define ID_SIZE 24
 
-#define CHECKS_AT_ONCE 32	 /* of all subscriptions, that are under way */
+/*
+ * Of all subscriptions, that are under way. So few are no background units: rights are asked for in
+ * time however much there is to read.
+ */
+#define CHECKS_AT_ONCE 32
 #define CHECK_INTERVAL 10000 /* ms between checks of a subscription, at most */
 #define CHECK_SPREAD 3000	 /* ms that it may be less */
 #define MISSING_INTERVAL 100 /* ms between questions for topics that are not there, at least */
