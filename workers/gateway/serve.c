@@ -10,6 +10,8 @@
 #include "gateway/exchange.h"
 #include "gateway/gateway.h"
 
+#define ANSWER_LIMIT (16 << 20) /* bytes */
+
 /* ---- units ---- */
 
 static void
@@ -86,6 +88,22 @@ answer_text(Request *request, const PGresult *result)
 	request_answer(request, 200, type, &body);
 }
 
+/*
+ * What one client asks for is no reason for the others to wait, or for the program to run out of
+ * memory: as JSON it can be several times as long, and lies there until a slow client has read it.
+ */
+static bool
+is_too_large(const PGresult *result)
+{
+	int columns = PQnfields(result);
+	size_t size = 0;
+
+	for (int row = 0; row < PQntuples(result); row++)
+		for (int column = 0; column < columns; column++)
+			size += (size_t) PQgetlength(result, row, column);
+	return size > ANSWER_LIMIT;
+}
+
 static void
 answered(void *context, const Answer *answer)
 {
@@ -95,6 +113,12 @@ answered(void *context, const Answer *answer)
 	if (answer->state != ANSWER_OK)
 	{
 		request_fail(request, answer);
+		return;
+	}
+	if (request->route->shape == SHAPE_ROWS && is_too_large(answer->result))
+	{
+		request_problem(request, 413, NULL, NULL, "the answer has more than 16 MB",
+						"Ask for fewer at a time.");
 		return;
 	}
 	switch (request->route->shape)
