@@ -297,7 +297,7 @@ sleeping(const char *const *milliseconds)
 }
 
 static const char *const short_time[] = {"5"};
-static const char *const some_time[] = {"230"};
+static const char *const some_time[] = {"400"};
 static const char *const long_time[] = {"4000"};
 static const char *const rather_long_time[] = {"1500"};
 
@@ -343,7 +343,7 @@ test_stray_cancel(void)
 
 	open_pool(1);
 	fake_arm(&fake, FAKE_WELL, 0);
-	fake.cancel_delay = 150;
+	fake.cancel_delay = 350;
 	ask(&asked[0], sleeping(some_time));
 	ask(&asked[1], sleeping(some_time));
 	ask(&asked[2], sleeping(some_time));
