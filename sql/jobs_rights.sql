@@ -136,7 +136,7 @@ SELECT is_empty($$ SELECT p.oid::regprocedure, r FROM pg_proc p, unnest(ARRAY['a
                      AND p.proname IN (SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'aurora'::regnamespace AND p.proname ~ 'job|queue|lane|lease|taker|blocker|dependents|concurrency|end_attempt|refuse_result|archive_slot')
                      AND p.proname <> ALL (ARRAY['submit_job', 'submit_jobs', 'take_jobs', 'wait_jobs', 'finish_job', 'fail_job', 'renew_lease', 'cancel_job', 'replay_job', 'replay_jobs', 'job_position',
                          'add_queue', 'set_queue', 'pause_queue', 'drain_queue', 'remove_queue', 'set_concurrency', 'settle_queue', 'rotate_job_archive', 'health_jobs',
-                         'find_queue', 'queue_depths', 'lane_rate', 'job_class_labels', 'job_state_labels', 'job_output', 'job_outputs', 'gpu_queue_rows']) $$, 'no function of jobs is granted but those that are made for callers, and what their views ask');
+                         'find_queue', 'queue_depths', 'lane_rate', 'job_class_labels', 'job_state_labels', 'job_output', 'job_outputs', 'submitted_job', 'gpu_queue_rows']) $$, 'no function of jobs is granted but those that are made for callers, and what their views ask');
 
 -- ---- rows ----
 

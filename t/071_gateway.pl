@@ -272,9 +272,9 @@ is(join(' ', map { $_->{seq} } @{ $answer->{json} }), join(' ', 9 .. 12), '... a
 my $job = $lead->safe_psql('postgres', "SELECT aurora.submit_job('default', '{}', company => 'Acme')");
 $lead->safe_psql('postgres', "SELECT aurora.finish_job(job_id, attempt, to_jsonb(repeat('x', 17000000))) FROM aurora.take_jobs('default')");
 has_problem(request($at_lead, 'GET', "/api/gpu/jobs/$job", key => $key{eve}), 404, 'who may not see a job is not told of it');
-my $manager = $lead->safe_psql('postgres', "SELECT aurora.add_principal('boss', 'Acme', trust => 'manager')");
+$lead->safe_psql('postgres', "SELECT aurora.add_principal('boss', 'Acme', trust => 'manager')");
 $key{boss} = $lead->safe_psql('postgres', "SELECT aurora.add_api_key('boss', 'user', 'boss', 'Acme')");
-has_problem(request($at_lead, 'GET', "/api/gpu/jobs/$job", key => $key{boss}), 422, 'an answer past all measure is not given');
+has_problem(request($at_lead, 'GET', "/api/gpu/jobs/$job", key => $key{boss}), 413, 'an answer past all measure is not given');
 
 # ---- webhooks ----
 

@@ -276,10 +276,7 @@ websocket_json($slow, { type => 'ping', id => 2 });
 next_json($slow);
 $lead->safe_psql('postgres', "SELECT count(aurora.publish('large', jsonb_build_object('text', repeat('x', 4000)), company => 'Acme')) FROM generate_series(1, 500)");
 catch_up($lead, $standby);
-my $quick = new_follower('websocket', $direct, 'large');
-websocket_json($behind, { type => 'subscribe', topic => 'large', cursor => { seq => 0 }, id => 1 });
-ok(follow_until($quick, 501), 'who reads is not held up by who does not');
-has_all($quick, 501, '... and has everything');
+ok(wait_until(sub { gateway_log($gateway) =~ /websocket reads too slowly/ }), 'who does not read what is new is found out');
 my ($read, $end) = (0, undef);
 while (defined(my $message = next_json($slow)))
 {
@@ -289,6 +286,10 @@ while (defined(my $message = next_json($slow)))
 }
 cmp_ok($read, '<', 500, 'who does not read what is new is closed');
 is($end->{close} // $end->{code}, 4000, '... with a code that says to come back with the cursor');
+my $quick = new_follower('websocket', $direct, 'large');
+websocket_json($behind, { type => 'subscribe', topic => 'large', cursor => { seq => 0 }, id => 1 });
+ok(follow_until($quick, 501), 'who reads is not held up by who does not');
+has_all($quick, 501, '... and has everything');
 $read = 0;
 while (defined(my $message = next_json($behind)))
 {

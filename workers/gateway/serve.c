@@ -10,7 +10,7 @@
 #include "gateway/exchange.h"
 #include "gateway/gateway.h"
 
-#define ANSWER_LIMIT (16 * 1024 * 1024) /* bytes of values, which all others wait for */
+#define ANSWER_LIMIT (16 << 20) /* bytes */
 
 /* ---- units ---- */
 
@@ -88,15 +88,20 @@ answer_text(Request *request, const PGresult *result)
 	request_answer(request, 200, type, &body);
 }
 
+/*
+ * What one client asks for is no reason for the others to wait, or for the program to run out of
+ * memory: as JSON it can be several times as long, and lies there until a slow client has read it.
+ */
 static bool
 is_too_large(const PGresult *result)
 {
-	size_t bytes = 0;
+	int columns = PQnfields(result);
+	size_t size = 0;
 
-	for (int row = 0; row < PQntuples(result) && bytes <= ANSWER_LIMIT; row++)
-		for (int column = 0; column < PQnfields(result); column++)
-			bytes += (size_t) PQgetlength(result, row, column);
-	return bytes > ANSWER_LIMIT;
+	for (int row = 0; row < PQntuples(result); row++)
+		for (int column = 0; column < columns; column++)
+			size += (size_t) PQgetlength(result, row, column);
+	return size > ANSWER_LIMIT;
 }
 
 static void
@@ -112,8 +117,8 @@ answered(void *context, const Answer *answer)
 	}
 	if (is_too_large(answer->result))
 	{
-		request_problem(request, 422, "54000", NULL, "the answer has more than 16 MB",
-						"Ask for less at once.");
+		request_problem(request, 413, NULL, NULL, "the answer has more than 16 MB",
+						"Ask for fewer at a time.");
 		return;
 	}
 	switch (request->route->shape)

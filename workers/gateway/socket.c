@@ -14,13 +14,14 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "gateway/listener.h"
 #include "gateway/message.h"
 
 #define READ_SIZE (16 * 1024)
 #define FRAMES_AT_ONCE 64
 #define SHORT_QUEUE (16 * 1024)
-#define CLOSE_LIMIT 3000 /* ms that the client has to close, too */
+#define CLOSE_LIMIT 10000 /* ms that the client has to read what is left and to close, too */
 
 typedef enum SocketState
 {
@@ -263,6 +264,8 @@ socket_send_shared(Socket *socket, Shared *frame)
 		push(socket, frame);
 	else if (socket->state == SOCKET_OPEN)
 	{
+		log_event(LOG_INFO, "websocket reads too slowly",
+				  NUMBER("queued", (int64_t) socket->queued));
 		drop_queue(socket, socket->sent > 0 ? 1 : 0);
 		socket_close(socket, WS_RESUME, "events came faster than they were read", true);
 	}
