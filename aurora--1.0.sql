@@ -8699,6 +8699,7 @@ CREATE FUNCTION aurora.submitted_job(INOUT job_id bigint, OUT is_new boolean) RE
 DECLARE
     target record;
 BEGIN
+    PERFORM aurora.require_lead();
     -- The row's maker tells: another one's job may be younger than this transaction, too.
     SELECT j.company_id, j.submitted_by, j.xmin = pg_current_xact_id_if_assigned()::xid AS is_new INTO target
         FROM aurora.job j WHERE j.job_id = submitted_job.job_id;
@@ -8714,7 +8715,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION aurora.submitted_job(bigint) IS
-    'Asked behind generate() or submit_job() with a unique key, in the same transaction and not below a savepoint, by who goes on to show the job: was it made, or found with that key. Only what was made is the caller''s to end. Errors: 42501 the job is another one''s, whom the caller may not see.';
+    'Asked behind generate() or submit_job() with a unique key, in the same transaction and not below a savepoint, by who goes on to show the job: was it made, or found with that key. Only what was made is the caller''s to end. Errors: 42501 the job is another one''s, whom the caller may not see; 25006 on a standby.';
 
 CREATE FUNCTION aurora.job_outputs(job_ids bigint[], after_tokens bigint[])
     RETURNS TABLE (job_id bigint, state text, first_token bigint, last_token bigint, text text, restarted boolean, finish_reason text,
