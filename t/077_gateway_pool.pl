@@ -110,14 +110,6 @@ for my $n (1 .. 40)
 }
 is("@wrong", '', 'writes are done once, also when the server ends their connections');
 
-# ---- an answer that is too large ----
-
-like(publish('x' x 900_000)->{status}, qr/^20/, 'a large event is published') for 1 .. 20;
-my $large = request($place, 'GET', '/api/events/orders?limit=1000', key => $key{ann});
-has_problem($large, 413, 'what is too large for one answer is not sent');
-like($large->{json}{hint}, qr/fewer/, '... with what to do');
-is(request($place, 'GET', '/api/events/orders?limit=60', key => $key{ann})->{status}, 200, '... but less of it is');
-
 # ---- statements that were prepared before ----
 
 my @asked = ('/nodes', '/api/priorities/surface?top_n=3', '/api/priorities/quadrant/Q1_DO_NOW', '/api/priorities/stats');
