@@ -64,6 +64,9 @@ if ($proxy == 0)
 }
 close($listener);
 
+# Also when this ends before its time.
+END { my $status = $?; kill('TERM', $proxy) if $proxy; $? = $status; }
+
 my $gateway = start_gateway($lead,
     database => { lead => "\"host=$folder port=$port dbname=postgres user=gateway_login\"", lead_connections => 2 });
 my $place = socket_of($gateway);

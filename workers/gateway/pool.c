@@ -18,7 +18,8 @@
 #define SWEEP_INTERVAL 100	 /* ms; each side cancels one unit each time */
 #define CANCEL_AFTER 100000	 /* us that it has run */
 #define CANCEL_AGAIN 1000000 /* us */
-#define RENEW_INTERVAL 1000000 /* us */
+#define RENEW_INTERVAL 1000000 /* us in which statements are prepared anew so often at most */
+#define MOST_RENEWALS 4
 
 /* Units on one link, and waiting for one, by kind. */
 static const int depths[UNIT_KINDS] = {64, 16};
@@ -268,8 +269,14 @@ pool_renew(Pool *pool, int64_t sent_at)
 
 	if (sent_at <= pool->renewed_at)
 		return true;
-	if (pool->renewed_at > 0 && now - pool->renewed_at < RENEW_INTERVAL)
+	if (now - pool->renewals_since >= RENEW_INTERVAL)
+	{
+		pool->renewals_since = now;
+		pool->renewals = 0;
+	}
+	if (pool->renewals == MOST_RENEWALS)
 		return false;
+	pool->renewals++;
 	pool->renewed_at = now;
 	for (int side = 0; side < SIDES; side++)
 		for (int i = 0; i < pool->halves[side].link_count; i++)

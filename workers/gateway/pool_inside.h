@@ -35,6 +35,8 @@ struct Pool
 	Timer sweep;
 	uint64_t reached;
 	int64_t renewed_at; /* us: when all statements were found to be stale */
+	int64_t renewals_since;
+	int renewals; /* since then */
 };
 
 /* Each ends the ticket; a dropped one is not told. */
