@@ -19,11 +19,13 @@ our @EXPORT = qw(
 my $folder = $ENV{AURORA_WORKERS} // "$FindBin::RealBin/../workers/build";
 my @running;
 
+# The build with checks of memory, where there is one.
 sub program_path
 {
     my ($name) = @_;
+    my $checked = "$folder/sanitize/$name";
 
-    return "$folder/$name";
+    return -x $checked ? $checked : "$folder/$name";
 }
 
 # Why a program cannot be tested, or ''. With AURORA_WORKERS it has to be there.
