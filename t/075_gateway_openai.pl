@@ -37,7 +37,7 @@ system('cp', "$FindBin::RealBin/lib/openai_client.mjs", $folder) == 0 or die 'th
 my $world = new_gateway_world('alpha', 'beta');
 my ($lead, $standby) = @$world{qw(lead standby)};
 my $key = $world->{key}{ann};
-my $server = start_server('model_server', '--delay', '20', '--slots', '4');
+my $server = start_server('model_server', '--delay', '100', '--slots', '4');
 my $worker = start_worker($lead, 'beta', 'backend local' => { url => "http://127.0.0.1:$server->{port}/v1", probe_interval => '300ms' });
 my $gateway = start_gateway($standby, lead => $lead);
 my $nginx = start_nginx('nginx', $gateway->{sockets});
