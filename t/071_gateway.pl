@@ -244,6 +244,11 @@ is($answer->{headers}{'x-request-id'}, 'abc-123', 'a request keeps the number th
 # ---- secrets ----
 
 my $sesame = 'open-sesame-' . int(rand(1e9));
+for my $node ($lead, $standby)
+{
+    $node->append_conf('postgresql.conf', 'log_min_duration_statement = 0');
+    $node->reload;
+}
 $lead->safe_psql('postgres', "SELECT aurora.grant_secret('aurora_node_$_', 'hubspot') FROM (VALUES (1)) v") for qw(alpha beta);
 $answer = request($web, 'POST', '/api/secrets', key => $key{ann}, json => { service => 'hubspot', key_name => 'token', value => $sesame });
 like($answer->{status}, qr/^20[01]$/, 'ann puts a secret') or diag($answer->{body});
@@ -295,7 +300,9 @@ unlike($logs, qr/aur_/, '... and no key');
 unlike($logs, qr/no_such_parameter/, '... and no query');
 my @lines = grep { /^\{/ } split(/\n/, gateway_log($on_standby));
 cmp_ok(scalar(grep { /"request_id":/ && /"status":/ && /"route":/ } @lines), '>', 100, 'requests are there, with number, route and status');
-unlike(slurp_file($lead->logfile) . slurp_file($standby->logfile), qr/open-sesame/, 'no secret is in the log of a server');
+my $told = slurp_file($lead->logfile) . slurp_file($standby->logfile);
+like($told, qr/put_secret: SELECT aurora\.put_secret|put_secret\(\$1/, 'a server that logs all statements logs those of the gateway');
+unlike($told, qr/open-sesame/, '... without a secret');
 
 # ---- an end that is asked for ----
 

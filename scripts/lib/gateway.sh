@@ -21,7 +21,8 @@ port_of() {
 start_gateway() {
     local group
     program_runs gateway || say 'starting the gateway of the standby, and nginx'
-    on_lead -c "DO \$\$ BEGIN CREATE ROLE demo_gateway LOGIN IN ROLE aurora_gateway; EXCEPTION WHEN duplicate_object THEN NULL; END \$\$"
+    on_lead -c "DO \$\$ BEGIN CREATE ROLE demo_gateway LOGIN IN ROLE aurora_gateway; EXCEPTION WHEN duplicate_object THEN NULL; END \$\$" \
+        -c 'ALTER ROLE demo_gateway SET log_parameter_max_length = 0'
     await_replay
     write_gateway_configuration
     start_program gateway "$state/tree/programs/aurora-gateway" --config "$state/gateway.ini"

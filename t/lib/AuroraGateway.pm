@@ -46,12 +46,12 @@ sub nginx_is_missing
 
 # ---- the gateway ----
 
-# A role that gateways log in as.
+# A role that gateways log in as, set up as docs/gateway.md has it.
 sub new_gateway_login
 {
     my ($lead) = @_;
 
-    $lead->safe_psql('postgres', 'CREATE ROLE gateway_login LOGIN IN ROLE aurora_gateway');
+    $lead->safe_psql('postgres', 'CREATE ROLE gateway_login LOGIN IN ROLE aurora_gateway; ALTER ROLE gateway_login SET log_parameter_max_length = 0');
     return;
 }
 
